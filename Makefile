@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# Sources are found by wildcard: a new file in lib/, test/unit/, test/stress/, examples/,
+# examples/seckill/ or bench/ needs no line here. `make help` prints the lines that start with "#:".
+#
+#: Targets
+#:   all             libconveyor.a (this is what plain `make` does)
+#:   demo            the flash sale: installs what is missing, builds it, runs it
+#:   check           every test there is: installs what is missing, builds all variants, runs them
+#:   check-unit      the unit tests of one build
+#:   check-stress    the stress programs of one build, $(SECONDS_EACH) seconds each
+#:   check-STEP      one step of `check`: gcc clang c11 address thread aarch64 headers install man
+#:   lint            the formatter, static analyzers, manual page and shell checkers
+#:   man             the manual pages as HTML, below $(BUILD)/man
+#:   examples        the example programs, below $(BUILD)/examples
+#:   bench           builds and runs the measurements
+#:   install         headers, archive, conveyor.pc and manual pages, below $(DESTDIR)$(prefix)
+#:   uninstall       takes away what install put there
+#:   dist            $(BUILD)/conveyor-VERSION.tar.gz, from the last commit
+#:   clean           removes $(BUILD)
+#:   help            this list
+#:
+#: Variables
+#:   CC              the compiler: gcc, clang or a cross compiler for aarch64
+#:   CFLAGS          optimization and debugging; -O2 -g
+#:   SANITIZE        address,undefined or thread
+#:   ATOMICS         ck (Concurrency Kit, where it can be used) or c11 (compiler builtins)
+#:   BUILD           the directory for all output; build
+#:   DEPS            no: a missing Debian package is an error instead of being installed
+#:   RUN             a command that test programs are run with, such as an emulator
+#:   SECONDS_EACH    how long each stress program runs; 2
+#:   DEMO_ARGS       further arguments for the flash sale
+#:   V               1: show the commands
+#:   prefix exec_prefix libdir includedir mandir DESTDIR   where install puts things; /usr/local
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+BUILD ?= build
+CFLAGS ?= -O2 -g
+SANITIZE ?=
+ATOMICS ?= $(DEFAULT_ATOMICS)
+DEPS ?= yes
+RUN ?=
+SECONDS_EACH ?= 2
+DEMO_ARGS ?=
+V ?= 0
+
+prefix ?= /usr/local
+exec_prefix ?= $(prefix)
+libdir ?= $(exec_prefix)/lib
+includedir ?= $(prefix)/include
+mandir ?= $(prefix)/share/man
+DESTDIR ?=
+
+# ---- The machine and the ways of building -----------------------------------------------------
+
+HOST := $(shell uname -m)
+ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
+CROSS := $(filter-out $(HOST),$(ARCH))
+
+# ThreadSanitizer cannot see into Concurrency Kit's assembly, which is not for aarch64 anyway.
+C11_ONLY := $(filter thread,$(SANITIZE))$(filter-out x86_64,$(ARCH))
+DEFAULT_ATOMICS := $(if $(C11_ONLY),c11,ck)
+
+ifneq ($(filter-out ck c11,$(ATOMICS)),)
+$(error ATOMICS is "$(ATOMICS)"; it can be ck or c11)
+endif
+ifneq ($(filter-out yes no,$(DEPS)),)
+$(error DEPS is "$(DEPS)"; it can be yes or no)
+endif
+ifneq ($(filter $(abspath $(BUILD)),/ $(CURDIR) $(abspath $(CURDIR)/..)),)
+$(error BUILD is "$(BUILD)"; it must be a directory of its own)
+endif
+
+# The plain build is in $(BUILD) itself, each other one in a directory below. The file `flags` there
+# makes everything be built again when the compiler or a flag changes, so builds never mix.
+comma := ,
+VARIANT := $(subst $(comma),-,$(SANITIZE)) $(filter-out $(DEFAULT_ATOMICS),$(ATOMICS))
+OUT := $(BUILD)$(subst $() ,,$(patsubst %,/%,$(VARIANT)))
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wpedantic
+BACK_END := $(if $(filter c11,$(ATOMICS)),-DQUEUE_ATOMICS_C11,-DQUEUE_ATOMICS_CK)
+MACHINE := $(if $(filter x86_64,$(ARCH)),-mcx16)
+SANITIZER := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) \
+	$(if $(findstring undefined,$(SANITIZE)),-fno-sanitize-recover=all)
+OWN_CFLAGS := $(strip -std=c11 $(WARNINGS) -D_GNU_SOURCE $(BACK_END) $(MACHINE) -pthread $(SANITIZER))
+OWN_LDFLAGS := $(strip -pthread $(SANITIZER))
+
+# The archiver that belongs to the compiler.
+ifeq ($(origin AR),default)
+AR := $(or $(shell $(CC) -print-prog-name=ar 2>/dev/null),ar)
+endif
+
+# Criterion runs neither under ThreadSanitizer nor in an emulator: there test/support/stand_in.h.
+STAND_IN := $(filter thread,$(SANITIZE))$(CROSS)
+
+# ThreadSanitizer wants an address space that is not randomized.
+ifeq ($(SANITIZE)$(RUN),thread)
+RUN := $(shell setarch -R true 2>/dev/null && echo setarch -R)
+endif
+
+HAVE_JEMALLOC := $(if $(CROSS),,$(shell echo '\#include <jemalloc/jemalloc.h>' | \
+	$(CC) -E -x c -o /dev/null - 2>/dev/null && echo yes))
+
+# ---- What there is to build -------------------------------------------------------------------
+
+VERSION := $(shell sed -n 's/^\#define QUEUE_VERSION "\(.*\)"/\1/p' include/conveyor/version.h)
+
+HEADERS := $(wildcard include/conveyor.h include/conveyor/*.h include/conveyor/impl/*.h)
+MAN_PAGES := $(wildcard man/*.[1-9])
+LIB_SOURCES := $(filter-out $(if $(HAVE_JEMALLOC),,lib/alloc_jemalloc.c),$(wildcard lib/*.c))
+SUPPORT_SOURCES := $(wildcard test/support/*.c)
+# When crossing, what asks for more libraries is left out: they are those of this machine.
+MORE_LIBS := $(if $(CROSS),$(shell grep -ls '^/\* LIBS:' test/unit/*.c test/stress/*.c))
+UNIT_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/unit/*.c))
+STRESS_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/stress/*.c))
+EXAMPLE_SOURCES := $(wildcard examples/*.c)
+SECKILL_SOURCES := $(wildcard examples/seckill/*.c)
+BENCH_SOURCES := $(wildcard bench/*.c)
+
+objects = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
+programs = $(patsubst %.c,$(OUT)/%,$(1))
+
+LIB := $(OUT)/libconveyor.a
+UNIT := $(call programs,$(UNIT_SOURCES))
+STRESS := $(call programs,$(STRESS_SOURCES))
+EXAMPLES := $(call programs,$(EXAMPLE_SOURCES))
+SECKILL := $(if $(SECKILL_SOURCES),$(OUT)/examples/seckill)
+BENCH := $(call programs,$(BENCH_SOURCES))
+
+.PHONY: all unit stress examples programs
+all: $(LIB)
+unit: $(UNIT)
+stress: $(STRESS)
+examples: $(EXAMPLES) $(SECKILL)
+programs: all unit stress examples $(BENCH)
+
+# ---- How it is built --------------------------------------------------------------------------
+
+Q := $(if $(filter 1,$(V)),,@)
+say = $(if $(filter 1,$(V)),@:,@echo '  $(1)  $(2)')
+
+TEST_SOURCES := $(SUPPORT_SOURCES) $(UNIT_SOURCES) $(STRESS_SOURCES)
+SOURCES := $(LIB_SOURCES) $(TEST_SOURCES) $(EXAMPLE_SOURCES) $(SECKILL_SOURCES) $(BENCH_SOURCES)
+
+$(call objects,$(LIB_SOURCES)): OWN_CFLAGS += -Ilib
+$(call objects,$(TEST_SOURCES)): OWN_CFLAGS += -Ilib -Itest/support $(if $(STAND_IN),-DUNIT_STAND_IN)
+
+$(OUT)/obj/%.o: %.c $(OUT)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(OWN_CFLAGS) -Iinclude $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Made anew each time, so that it keeps no member whose source is gone.
+$(LIB): $(call objects,$(LIB_SOURCES))
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+define link
+@mkdir -p $(@D)
+$(call say,LD,$@)
+$(Q)$(CC) $(OWN_LDFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB)
+endef
+
+# A program of one source file asks for further libraries in a line of its own: /* LIBS: -lfoo */
+extra_libs = $$(sed -n 's,^/\* LIBS: \(.*\) \*/$$,\1,p' $(@:$(OUT)/%=%.c))
+
+$(UNIT) $(STRESS): $(OUT)/%: $(OUT)/obj/%.o $(call objects,$(SUPPORT_SOURCES)) $(LIB)
+	$(link) $(extra_libs) $(if $(STAND_IN),,$(if $(filter $(UNIT),$@),-lcriterion))
+
+$(EXAMPLES) $(BENCH): $(OUT)/%: $(OUT)/obj/%.o $(LIB)
+	$(link) $(extra_libs)
+
+$(SECKILL): $(call objects,$(SECKILL_SOURCES)) $(LIB)
+	$(link) -lsqlite3 -ljemalloc -lm
+
+FLAGS := $(CC) $(OWN_CFLAGS) $(CPPFLAGS) $(CFLAGS) : $(OWN_LDFLAGS) $(LDFLAGS)
+$(OUT)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' >$@
+
+-include $(patsubst %.o,%.d,$(call objects,$(SOURCES)))
+
+# ---- Tests ------------------------------------------------------------------------------------
+
+.PHONY: check-unit check-stress run-unit run-stress run-examples
+check-unit: unit
+	$(run-unit)
+check-stress: stress
+	$(run-stress)
+
+# For check.sh, which runs what could be built even when something could not.
+run-unit:
+	$(run-unit)
+run-stress:
+	$(run-stress)
+run-examples:
+	@RUN='$(RUN)' test/support/run.sh example $(OUT) $(EXAMPLE_SOURCES)
+
+define run-unit
+@RUN='$(RUN)' test/support/run.sh unit $(OUT) $(UNIT_SOURCES)
+endef
+define run-stress
+@RUN='$(RUN)' SECONDS_EACH='$(SECONDS_EACH)' test/support/run.sh stress $(OUT) $(STRESS_SOURCES)
+endef
+
+# Both begin with the packages, before which nothing here can be known about the compiler; so what
+# follows is a make of its own.
+.PHONY: check demo run-demo
+check:
+	@test/support/deps.sh check $(DEPS)
+	@MAKE='$(MAKE)' BUILD='$(BUILD)' test/support/check.sh all
+
+demo:
+	@test/support/deps.sh demo $(DEPS)
+	@$(MAKE) --no-print-directory run-demo
+
+run-demo: $(SECKILL)
+	@examples/seckill/demo.sh $(SECKILL) $(DEMO_ARGS)
+
+STEPS := gcc clang c11 address thread aarch64 headers install man
+.PHONY: $(STEPS:%=check-%) lint
+$(STEPS:%=check-%): check-%:
+	@MAKE='$(MAKE)' BUILD='$(BUILD)' test/support/check.sh $*
+lint:
+	@MAKE='$(MAKE)' BUILD='$(BUILD)' test/support/check.sh lint
+
+.PHONY: bench
+bench: $(BENCH)
+	@for program in $(BENCH); do $(RUN) $$program || exit; done
+
+# ---- Manual pages, installation, distribution ---------------------------------------------------
+
+.PHONY: man
+man: $(MAN_PAGES:man/%=$(BUILD)/man/%.html)
+$(BUILD)/man/%.html: man/%
+	@mkdir -p $(@D)
+	$(call say,MAN,$@)
+	$(Q)mandoc -T html -O man=%N.%S.html $< >$@
+
+define PC
+prefix=$(prefix)
+exec_prefix=$(exec_prefix:$(prefix)%=$${prefix}%)
+libdir=$(libdir:$(exec_prefix)%=$${exec_prefix}%)
+includedir=$(includedir:$(prefix)%=$${prefix}%)
+
+Name: conveyor
+Description: Bounded message queues, token buckets, worker pools and calls between threads
+Version: $(VERSION)
+Cflags: $(strip -I$${includedir} $(MACHINE) $(filter %_C11,$(BACK_END)) -pthread)
+Libs: -L$${libdir} -lconveyor -pthread
+endef
+
+$(OUT)/conveyor.pc: $(OUT)/flags FORCE
+	@$(file >$@,$(PC))
+
+INSTALL := install
+
+.PHONY: install uninstall
+install: $(LIB) $(OUT)/conveyor.pc
+	$(Q)$(INSTALL) -d '$(DESTDIR)$(libdir)/pkgconfig' '$(DESTDIR)$(includedir)/conveyor/impl'
+	$(Q)$(INSTALL) -m 644 $(LIB) '$(DESTDIR)$(libdir)'
+	$(Q)$(INSTALL) -m 644 $(OUT)/conveyor.pc '$(DESTDIR)$(libdir)/pkgconfig'
+	$(Q)for header in $(HEADERS:include/%=%); do \
+		$(INSTALL) -m 644 include/$$header '$(DESTDIR)$(includedir)/'$$header || exit; \
+	done
+	$(Q)for page in $(MAN_PAGES:man/%=%); do \
+		$(INSTALL) -D -m 644 man/$$page '$(DESTDIR)$(mandir)/man'$${page##*.}/$$page || exit; \
+	done
+
+uninstall:
+	$(Q)rm -f '$(DESTDIR)$(libdir)/libconveyor.a' '$(DESTDIR)$(libdir)/pkgconfig/conveyor.pc'
+	$(Q)for header in $(HEADERS:include/%=%); do \
+		rm -f '$(DESTDIR)$(includedir)/'$$header; \
+	done
+	$(Q)for page in $(MAN_PAGES:man/%=%); do \
+		rm -f '$(DESTDIR)$(mandir)/man'$${page##*.}/$$page; \
+	done
+	$(Q)rmdir '$(DESTDIR)$(includedir)/conveyor/impl' '$(DESTDIR)$(includedir)/conveyor' \
+		2>/dev/null || true
+
+.PHONY: dist clean help FORCE
+dist:
+	@mkdir -p $(BUILD)
+	$(call say,TAR,$(BUILD)/conveyor-$(VERSION).tar.gz)
+	$(Q)git archive --prefix=conveyor-$(VERSION)/ -o $(BUILD)/conveyor-$(VERSION).tar.gz HEAD
+
+clean:
+	$(Q)rm -rf '$(BUILD)'
+
+help:
+	@sed -n 's/^#: \{0,1\}//p' Makefile

@@ -1,0 +1,123 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# check.sh STEP...: runs steps of `make check`; "all" stands for all of them. Goes on after a
+# failure; the last line says "N passed, M failed", and the exit status is 1 when M is not 0.
+#
+# Called by make, with MAKE and BUILD in the environment. Everything is built below $BUILD/check,
+# with warnings as errors.
+set -u
+here=$(dirname "$0")
+# shellcheck source=test/support/report.sh
+. "$here/report.sh"
+
+steps=$*
+[ "$steps" != all ] || steps='gcc clang c11 address thread aarch64 headers install man lint'
+
+# What was set on make's command line is for the build that its user had in mind, not for these. A
+# make that was started with -j hands its job server down; otherwise one job per processor.
+MAKEFLAGS=${MAKEFLAGS:-}
+MAKEFLAGS=${MAKEFLAGS%%-- *}
+case " $MAKEFLAGS" in
+*' -j'* | *jobserver*) jobs= ;;
+*) jobs=-j$(nproc) ;;
+esac
+export MAKEFLAGS
+
+check=$BUILD/check
+emulator='qemu-aarch64 -L /usr/aarch64-linux-gnu'
+
+# variant NAME WHAT GOALS SETTING...: builds WHAT with the settings, and makes the goals, which run
+# what could be built.
+variant()
+{
+	REPORT_PREFIX=$1
+	export REPORT_PREFIX
+	report_prefix="$1: "
+	what=$2
+	goals=$3
+	shift 3
+	# Words are meant to be split: jobs and what are lists.
+	# shellcheck disable=SC2086
+	report build "$MAKE" --no-print-directory -k $jobs "$@" $what
+	for goal in $goals; do
+		"$MAKE" --no-print-directory "$@" "$goal"
+	done
+	REPORT_PREFIX=
+	report_prefix=
+}
+
+# The scripts in test/programs drive the example programs as their users would. Each is one test,
+# passed when it exits 0 within ten minutes. In its environment it finds
+#   SECKILL   the path of the flash sale's program
+#   EXAMPLES  the directory of the programs built from examples/*.c
+#   BUILD     a directory of its own to write into, empty at first
+#   CC        the compiler that built them
+# and its working directory is the top of the source tree.
+run_programs()
+{
+	for script in test/programs/*.sh; do
+		[ -x "$script" ] || continue
+		name=${script%.sh}
+		rm -rf "${check:?}/$name"
+		mkdir -p "$check/$name"
+		# shellcheck disable=SC2086,SC2154
+		report "$name" env SECKILL="$check/gcc/examples/seckill" \
+			EXAMPLES="$check/gcc/examples" BUILD="$check/$name" CC=gcc $limit "$script"
+	done
+}
+
+for step in $steps; do
+	echo "$step"
+	case $step in
+	gcc)
+		variant gcc programs 'run-unit run-stress run-examples' \
+			BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g -Werror'
+		run_programs
+		;;
+	clang)
+		variant clang programs run-unit \
+			BUILD="$check/clang" CC=clang CFLAGS='-O2 -g -Werror'
+		;;
+	c11)
+		variant c11 'unit stress' 'run-unit run-stress' SECONDS_EACH=1 \
+			BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g -Werror' ATOMICS=c11
+		;;
+	address)
+		variant address 'unit stress' 'run-unit run-stress' SECONDS_EACH=1 \
+			BUILD="$check/gcc" CC=gcc CFLAGS='-O1 -g -Werror' SANITIZE=address,undefined
+		;;
+	thread)
+		variant thread 'unit stress' 'run-unit run-stress' SECONDS_EACH=1 \
+			BUILD="$check/gcc" CC=gcc CFLAGS='-O1 -g -Werror' SANITIZE=thread
+		;;
+	aarch64)
+		# With the atomic instructions of ARMv8.1, and with exclusive loads and stores.
+		variant aarch64-lse 'all unit stress' 'run-unit run-stress' SECONDS_EACH=1 \
+			BUILD="$check/aarch64-lse" CC=aarch64-linux-gnu-gcc RUN="$emulator" \
+			CFLAGS='-O2 -g -march=armv8.1-a -Werror'
+		variant aarch64-llsc 'all unit stress' 'run-unit run-stress' SECONDS_EACH=1 \
+			BUILD="$check/aarch64-llsc" CC=aarch64-linux-gnu-gcc RUN="$emulator" \
+			CFLAGS='-O2 -g -march=armv8-a -mno-outline-atomics -Werror'
+		;;
+	headers)
+		"$here/headers.sh" "$check/headers"
+		;;
+	install)
+		"$here/install.sh" "$check/gcc" CC=gcc CFLAGS='-O2 -g -Werror'
+		"$here/install.sh" "$check/gcc" CC=gcc CFLAGS='-O2 -g -Werror' ATOMICS=c11
+		;;
+	man)
+		variant man all '' BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g -Werror'
+		"$here/man.sh" "$check/man" "$check/gcc/libconveyor.a"
+		;;
+	lint)
+		"$here/lint.sh"
+		;;
+	*)
+		echo "check.sh: there is no step $step" >&2
+		exit 2
+		;;
+	esac
+done
+report_end
