@@ -1,0 +1,639 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The ring between threads. Each round makes a ring, lets producers and consumers at it, has it
+ * closed in the middle or at the end, and then looks for every item.
+ *
+ *  - A push that returned 0 is popped exactly once, one that did not is never; sums agree.
+ *  - Each consumer sees each producer's items in order.
+ *  - The item's bytes are those that were written before the push.
+ *  - -EAGAIN from a push: more items had been begun to be pushed than had been popped by a whole
+ *    capacity. From a pop: as many pops had been begun as pushes were complete.
+ *  - After -EPIPE from a pop nobody pops anything; after close has returned nobody pushes anything.
+ *  - Statistics never go back, and lie between what was complete before the call and what was begun
+ *    after it.
+ *
+ * With --lag 1, threads yield between operations, are stopped by signals at any instruction for a
+ * millisecond, and hints are put back to what they once were.
+ */
+/* ARGS: --role mpmc */
+/* ARGS: --role spmc */
+/* ARGS: --role mpsc */
+/* ARGS: --role spsc */
+/* ARGS: --role mpmc --capacity 1 --producers 2 --consumers 2 */
+/* ARGS: --role mpmc --capacity 7 --batch 0 --wrap 64 */
+/* ARGS: --role mpmc --lag 1 */
+/* ARGS: --role any --lag 1 --wrap 62 */
+/* ARGS: --role mpmc --producers 16 --consumers 16 --lag 1 */
+#include <conveyor/ring.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "stress.h"
+
+#define MOST_THREADS 16
+#define MOST_BATCH 48
+#define SINGLE_BOTH (QUEUE_SINGLE_PRODUCER | QUEUE_SINGLE_CONSUMER)
+
+static uint64_t option_producers, option_consumers, option_capacity,
+	option_items = 20000, option_batch = 200, option_wrap, option_lag;
+static const char *option_role = "any";
+
+struct message {
+	uint32_t producer;
+	uint32_t taken; /* times */
+	uint64_t number;
+	uint64_t check;
+};
+
+/* One producer or consumer. */
+struct worker {
+	/* read by all, written by the worker */
+	uint64_t begun queue_impl_aligned(QUEUE_IMPL_APART); /* at least what is in the ring */
+	uint64_t complete;				     /* at most what is in the ring */
+
+	uint64_t sum queue_impl_aligned(QUEUE_IMPL_APART);
+	unsigned index;
+	struct stress_random random;
+	struct stress_thread thread;
+	struct message *messages;    /* producer: those it pushes */
+	uint64_t quota;		     /* producer: how many */
+	uint64_t close_at;	     /* closes the ring when so many are complete */
+	uint64_t next[MOST_THREADS]; /* consumer: by producer, the least number that may come */
+};
+
+static struct trial {
+	struct queue_ring *ring;
+	uint64_t capacity;
+	unsigned flags, producers, consumers, batch;
+	bool lag;
+	struct stress_gate gate;
+	struct worker producer[MOST_THREADS], consumer[MOST_THREADS];
+
+	uint32_t closing;   /* close has been called */
+	uint32_t closed;    /* close has returned */
+	uint32_t drained;   /* a pop has returned -EPIPE */
+	uint32_t producing; /* producers that have not finished */
+	uint32_t working;   /* workers that have not finished */
+} trial;
+
+static unsigned
+parties(void)
+{
+	return trial.producers + trial.consumers + 1;
+}
+
+/* ---- Witnesses ------------------------------------------------------------------------------ */
+
+/*
+ * WORK1: what was done by a worker -> what is known to be done, via begun and complete. A worker
+ * raises `begun` before a call and sets both to the truth after it, so at every instant
+ * complete <= items that it has moved <= begun.
+ */
+static uint64_t
+sum_complete(const struct worker *workers, unsigned n)
+{
+	uint64_t sum = 0;
+
+	while (n-- > 0)
+		sum += queue_impl_load_acq(&workers[n].complete); /* WORK1 acquire */
+	return sum;
+}
+
+static uint64_t
+sum_begun(const struct worker *workers, unsigned n)
+{
+	uint64_t sum = 0;
+
+	while (n-- > 0)
+		sum += queue_impl_load_acq(&workers[n].begun); /* WORK1 acquire */
+	return sum;
+}
+
+static void
+begin(struct worker *self, uint64_t n)
+{
+	queue_impl_store_rel(&self->begun, self->complete + n); /* WORK1 release */
+}
+
+static void
+complete(struct worker *self, uint64_t n)
+{
+	queue_impl_store_rel(&self->complete, self->complete + n); /* WORK1 release */
+	queue_impl_store_rel(&self->begun, self->complete);	   /* WORK1 release */
+}
+
+static void
+close_ring(void)
+{
+	queue_impl_store32_rel(&trial.closing, 1); /* WORK1 release */
+	queue_ring_close(trial.ring);
+	queue_impl_store32_rel(&trial.closed, 1); /* WORK1 release */
+}
+
+static void
+leave(void)
+{
+	(void)queue_impl_fetch_add32_acq_rel(&trial.working, UINT32_MAX); /* WORK1 release */
+}
+
+static void
+dawdle(struct worker *self)
+{
+	if (!trial.lag)
+		return;
+	if (stress_one_in(&self->random, 16))
+		sched_yield();
+	if (stress_one_in(&self->random, 1000))
+		for (int i = 0; i < 50; i++)
+			sched_yield();
+}
+
+static void
+back_off(unsigned *failures)
+{
+	if (++*failures > 2)
+		sched_yield();
+	else
+		queue_impl_pause();
+}
+
+static uint64_t
+batch_size(struct worker *self)
+{
+	uint64_t most = stress_one_in(&self->random, 4) ? MOST_BATCH : 4;
+
+	return 1 + stress_random_below(&self->random, most);
+}
+
+static bool
+is_bulk(struct worker *self)
+{
+	return stress_random_below(&self->random, 100) < trial.batch;
+}
+
+/* ---- Producers ------------------------------------------------------------------------------ */
+
+/* One call that pushes up to n of the messages that are next. Returns how many, or negative. */
+static ptrdiff_t
+push_some(struct worker *self, uint64_t n, bool bulk)
+{
+	void *items[MOST_BATCH];
+	ptrdiff_t rc;
+
+	for (uint64_t i = 0; i < n; i++)
+		items[i] = &self->messages[self->complete + i];
+	if (bulk) {
+		rc = queue_ring_push_n(trial.ring, items, (ptrdiff_t)n);
+		return rc == 0 ? -EAGAIN : rc;
+	}
+	rc = queue_ring_try_push(trial.ring, items[0]);
+	return rc == 0 ? 1 : rc;
+}
+
+static void
+check_push(struct worker *self, uint64_t n, bool bulk, ptrdiff_t rc, uint64_t popped, bool closed)
+{
+	if (closed)
+		stress_check(rc == -EPIPE, "push answers %td after close", rc);
+	if (rc == -EAGAIN) {
+		uint64_t pushed = sum_begun(trial.producer, trial.producers);
+
+		stress_check(pushed - popped >= trial.capacity,
+			     "full with %" PRIu64 " of %" PRIu64 " inside", pushed - popped,
+			     trial.capacity);
+	} else if (rc == -EPIPE) {
+		stress_check(queue_impl_load32_acq(&trial.closing), /* WORK1 acquire */
+			     "producer %u refused by an open ring", self->index);
+	} else {
+		stress_check(rc > 0 && (uint64_t)rc <= n, "push%s of %" PRIu64 " answers %td",
+			     bulk ? "_n" : "", n, rc);
+	}
+}
+
+static void
+produce(void *argument)
+{
+	struct worker *self = argument;
+	unsigned failures = 0;
+	ptrdiff_t rc = 0;
+
+	stress_gate_pass(&trial.gate, parties());
+	while (self->complete < self->quota && rc != -EPIPE) {
+		bool bulk = is_bulk(self);
+		uint64_t n = bulk ? batch_size(self) : 1;
+		uint64_t popped;
+		bool closed;
+
+		dawdle(self);
+		if (n > self->quota - self->complete)
+			n = self->quota - self->complete;
+		for (uint64_t i = self->complete; i < self->complete + n; i++)
+			self->messages[i].check = ~(i * MOST_THREADS + self->index);
+		closed = queue_impl_load32_acq(&trial.closed); /* WORK1 acquire */
+		popped = sum_complete(trial.consumer, trial.consumers);
+		begin(self, n);
+		rc = push_some(self, n, bulk);
+		complete(self, rc > 0 ? (uint64_t)rc : 0);
+		check_push(self, n, bulk, rc, popped, closed);
+		if (rc > 0) {
+			failures = 0;
+			if (self->complete >= self->close_at &&
+			    self->complete - (uint64_t)rc < self->close_at)
+				close_ring();
+		} else {
+			back_off(&failures);
+		}
+	}
+	for (uint64_t i = 0; i < self->complete; i++)
+		self->sum += i + 1;
+	/* The last to finish closes: the ring ends in every trial. */
+	if (queue_impl_fetch_add32_acq_rel(&trial.producing, UINT32_MAX) == 1) /* WORK1 acq_rel */
+		close_ring();
+	/* From when a push is refused as closed, or close has returned, all are. */
+	for (int i = 0; i < 3 && queue_impl_load32_acq(&trial.closed); i++) /* WORK1 acquire */
+		stress_check(queue_ring_try_push(trial.ring, self->messages) == -EPIPE,
+			     "producer %u pushed after close", self->index);
+	leave();
+}
+
+/* ---- Consumers ------------------------------------------------------------------------------ */
+
+static void
+receive(struct worker *self, struct message *message)
+{
+	unsigned producer = message->producer;
+
+	stress_check(producer < trial.producers, "an item that nobody made: %p", (void *)message);
+	stress_check(message->check == ~(message->number * MOST_THREADS + producer),
+		     "item %" PRIu64 " of producer %u came before its bytes", message->number,
+		     producer);
+	stress_check(message->taken++ == 0, "item %" PRIu64 " of producer %u came again",
+		     message->number, producer);
+	stress_check(message->number >= self->next[producer],
+		     "item %" PRIu64 " of producer %u after %" PRIu64, message->number, producer,
+		     self->next[producer] - 1);
+	self->next[producer] = message->number + 1;
+	self->sum += message->number + 1;
+}
+
+static ptrdiff_t
+pop_some(void **items, uint64_t n, bool bulk)
+{
+	ptrdiff_t rc;
+
+	if (bulk) {
+		rc = queue_ring_pop_n(trial.ring, items, (ptrdiff_t)n);
+		return rc == 0 ? -EAGAIN : rc;
+	}
+	rc = queue_ring_try_pop(trial.ring, items);
+	return rc == 0 ? 1 : rc;
+}
+
+static void
+check_pop(struct worker *self, uint64_t n, bool bulk, ptrdiff_t rc, uint64_t pushed, bool drained)
+{
+	if (drained)
+		stress_check(rc == -EPIPE, "pop answers %td after the end", rc);
+	if (rc == -EAGAIN || rc == -EPIPE) {
+		uint64_t popped = sum_begun(trial.consumer, trial.consumers);
+
+		stress_check(popped >= pushed, "empty (%td) with %" PRIu64 " inside", rc,
+			     pushed - popped);
+	}
+	if (rc == -EPIPE)
+		stress_check(queue_impl_load32_acq(&trial.closing), /* WORK1 acquire */
+			     "consumer %u was told the end of an open ring", self->index);
+	else if (rc != -EAGAIN)
+		stress_check(rc > 0 && (uint64_t)rc <= n, "pop%s of %" PRIu64 " answers %td",
+			     bulk ? "_n" : "", n, rc);
+}
+
+static void
+consume(void *argument)
+{
+	struct worker *self = argument;
+	void *items[MOST_BATCH];
+	unsigned failures = 0, ends = 0;
+
+	stress_gate_pass(&trial.gate, parties());
+	/* After the end, ask a few times more. */
+	while (ends < 4) {
+		bool bulk = is_bulk(self);
+		uint64_t n = bulk ? batch_size(self) : 1;
+		bool drained;
+		uint64_t pushed;
+		ptrdiff_t rc;
+
+		dawdle(self);
+		drained = queue_impl_load32_acq(&trial.drained); /* WORK1 acquire */
+		pushed = sum_complete(trial.producer, trial.producers);
+		begin(self, n);
+		rc = pop_some(items, n, bulk);
+		complete(self, rc > 0 ? (uint64_t)rc : 0);
+		check_pop(self, n, bulk, rc, pushed, drained || ends > 0);
+		for (ptrdiff_t i = 0; i < rc; i++)
+			receive(self, items[i]);
+		if (rc > 0) {
+			failures = 0;
+			if (self->complete >= self->close_at &&
+			    self->complete - (uint64_t)rc < self->close_at)
+				close_ring();
+		} else if (rc == -EPIPE) {
+			queue_impl_store32_rel(&trial.drained, 1); /* WORK1 release */
+			ends++;
+		} else {
+			back_off(&failures);
+		}
+	}
+	leave();
+}
+
+/* ---- The observer --------------------------------------------------------------------------- */
+
+/* What --lag 1 stops a thread with, wherever it is. */
+static void
+stop_a_while(int signal)
+{
+	int saved = errno;
+
+	(void)signal;
+	(void)poll(NULL, 0, 1);
+	errno = saved;
+}
+
+/* The hints as they once were: what a thread stores that stopped before it stored them. */
+struct old_hints {
+	uint64_t tail, head;
+	unsigned stops; /* that may still be made: each costs a millisecond */
+};
+
+static void
+disturb(struct stress_random *random, struct old_hints *old)
+{
+	struct queue_ring *ring = trial.ring;
+
+	if (stress_one_in(random, 20)) {
+		old->tail = queue_impl_load_acq(&ring->tail); /* RING3 acquire */
+		old->head = queue_impl_load_acq(&ring->head); /* RING4 acquire */
+	}
+	if (!(trial.flags & QUEUE_SINGLE_PRODUCER) && stress_one_in(random, 2))
+		queue_impl_store_rel(&ring->tail, old->tail); /* RING3 release */
+	if (!(trial.flags & QUEUE_SINGLE_CONSUMER) && stress_one_in(random, 2))
+		queue_impl_store_rel(&ring->head, old->head); /* RING4 release */
+	if (old->stops > 0 && stress_one_in(random, 20)) {
+		uint64_t victim = stress_random_below(random, trial.producers + trial.consumers);
+
+		old->stops--;
+		if (victim < trial.producers)
+			pthread_kill(trial.producer[victim].thread.id, SIGUSR1);
+		else
+			pthread_kill(trial.consumer[victim - trial.producers].thread.id, SIGUSR1);
+	}
+}
+
+static void
+observe(void *argument)
+{
+	struct stress_random *random = argument;
+	struct old_hints old = {queue_impl_load_acq(&trial.ring->tail), /* RING3 acquire */
+				queue_impl_load_acq(&trial.ring->head), /* RING4 acquire */
+				100};
+	struct queue_ring_stats last = {0, 0, 0, 0, 0};
+
+	stress_gate_pass(&trial.gate, parties());
+	while (queue_impl_load32_acq(&trial.working) > 0) { /* WORK1 acquire */
+		uint64_t pushed = sum_complete(trial.producer, trial.producers);
+		uint64_t popped = sum_complete(trial.consumer, trial.consumers);
+		bool closed = queue_impl_load32_acq(&trial.closed); /* WORK1 acquire */
+		struct queue_ring_stats stats;
+
+		queue_ring_stats(trial.ring, &stats);
+		stress_check(stats.pushed >= pushed && stats.popped >= popped,
+			     "%" PRIu64 " pushed, %" PRIu64 " popped, and there were %" PRIu64
+			     " and %" PRIu64,
+			     stats.pushed, stats.popped, pushed, popped);
+		pushed = sum_begun(trial.producer, trial.producers);
+		popped = sum_begun(trial.consumer, trial.consumers);
+		stress_check(stats.pushed <= pushed && stats.popped <= popped,
+			     "%" PRIu64 " pushed, %" PRIu64 " popped, and there are %" PRIu64
+			     " and %" PRIu64,
+			     stats.pushed, stats.popped, pushed, popped);
+		stress_check(stats.pushed >= last.pushed && stats.popped >= last.popped,
+			     "statistics went back");
+		stress_check(stats.popped <= stats.pushed && stats.depth <= trial.capacity &&
+				     queue_ring_depth_approx(trial.ring) <= trial.capacity,
+			     "depth %" PRIu64, stats.depth);
+		stress_check(stats.closed >= last.closed && (!closed || stats.closed),
+			     "closed is %d", stats.closed);
+		last = stats;
+		if (trial.lag)
+			disturb(random, &old);
+		sched_yield();
+	}
+}
+
+/* ---- A round -------------------------------------------------------------------------------- */
+
+static uint64_t
+one_of(struct stress_random *random, const uint64_t *values, size_t n)
+{
+	return values[stress_random_below(random, n)];
+}
+
+static unsigned
+choose_threads(struct stress_random *random, uint64_t option, bool single)
+{
+	static const uint64_t counts[] = {1, 2, 2, 3, 4, 4, 8, 16};
+
+	if (single)
+		return 1;
+	return (unsigned)(option ? option : one_of(random, counts, 8));
+}
+
+static unsigned
+choose_flags(struct stress_random *random)
+{
+	static const char *const names[] = {"mpmc", "spmc", "mpsc", "spsc"};
+	unsigned flags;
+
+	for (flags = 0; flags <= SINGLE_BOTH; flags++)
+		if (strcmp(option_role, names[flags]) == 0)
+			return flags;
+	return (unsigned)stress_random_below(random, SINGLE_BOTH + 1);
+}
+
+static uint64_t
+choose_first(struct stress_random *random)
+{
+	static const uint64_t wraps[] = {32, 62, 63, 64};
+	uint64_t bits = option_wrap;
+
+	if (bits == 0 && stress_one_in(random, 2))
+		return 0;
+	if (bits == 0)
+		bits = one_of(random, wraps, 4);
+	return ((UINT64_C(1) << (bits - 1)) * 2) - stress_random_below(random, 2000);
+}
+
+/* Who closes early, and when; or nobody does. */
+static void
+choose_closer(struct stress_random *random, uint64_t items)
+{
+	uint64_t at = 1 + stress_random_below(random, 1 + items / trial.producers);
+
+	for (unsigned i = 0; i < trial.producers; i++)
+		trial.producer[i].close_at = UINT64_MAX;
+	for (unsigned i = 0; i < trial.consumers; i++)
+		trial.consumer[i].close_at = UINT64_MAX;
+	switch (stress_random_below(random, 4)) {
+	case 0:
+		trial.producer[0].close_at = at;
+		break;
+	case 1:
+		if (!(trial.flags & QUEUE_SINGLE_PRODUCER))
+			trial.consumer[0].close_at = at;
+		break;
+	case 2: /* two at once */
+		trial.producer[trial.producers - 1].close_at = at;
+		if (!(trial.flags & QUEUE_SINGLE_PRODUCER))
+			trial.consumer[trial.consumers - 1].close_at = at;
+		break;
+	default:
+		break;
+	}
+}
+
+static void
+check_round(void)
+{
+	uint64_t pushed = 0, popped = 0, pushed_sum = 0, popped_sum = 0;
+	struct queue_ring_stats stats;
+	void *item;
+
+	for (unsigned i = 0; i < trial.producers; i++) {
+		const struct worker *producer = &trial.producer[i];
+
+		pushed += producer->complete;
+		pushed_sum += producer->sum;
+		for (uint64_t k = 0; k < producer->quota; k++)
+			stress_check(producer->messages[k].taken == (k < producer->complete),
+				     "item %" PRIu64 " of producer %u, who pushed %" PRIu64
+				     ", was popped %u times",
+				     k, i, producer->complete, producer->messages[k].taken);
+	}
+	for (unsigned i = 0; i < trial.consumers; i++) {
+		popped += trial.consumer[i].complete;
+		popped_sum += trial.consumer[i].sum;
+	}
+	stress_check(pushed == popped, "%" PRIu64 " pushed, %" PRIu64 " popped", pushed, popped);
+	stress_check(pushed_sum == popped_sum, "the sums differ");
+	queue_ring_stats(trial.ring, &stats);
+	stress_check(stats.pushed == pushed && stats.popped == popped && stats.depth == 0 &&
+			     stats.closed,
+		     "at rest: %" PRIu64 " pushed, %" PRIu64 " popped, depth %" PRIu64,
+		     stats.pushed, stats.popped, stats.depth);
+	stress_check(queue_ring_try_pop(trial.ring, &item) == -EPIPE, "at rest");
+	stress_check(queue_ring_try_push(trial.ring, NULL) == -EPIPE, "at rest");
+}
+
+static void
+run_round(struct stress_random *random)
+{
+	static const uint64_t capacities[] = {1, 2, 7, 1024}, batches[] = {0, 10, 50, 100};
+	struct stress_random observer_random = *random;
+	struct stress_thread observer;
+	uint64_t items, first;
+	size_t size;
+
+	memset(&trial, 0, sizeof trial);
+	trial.flags = choose_flags(random);
+	trial.producers =
+		choose_threads(random, option_producers, trial.flags & QUEUE_SINGLE_PRODUCER);
+	trial.consumers =
+		choose_threads(random, option_consumers, trial.flags & QUEUE_SINGLE_CONSUMER);
+	trial.capacity = option_capacity ? option_capacity : one_of(random, capacities, 4);
+	trial.batch = (unsigned)(option_batch <= 100 ? option_batch : one_of(random, batches, 4));
+	trial.lag = option_lag != 0;
+	trial.producing = trial.producers;
+	trial.working = trial.producers + trial.consumers;
+	first = choose_first(random);
+	items = option_items >> stress_random_below(random, 6);
+
+	size = queue_ring_footprint(trial.capacity, trial.flags);
+	stress_check(size > 0, "capacity %" PRIu64, trial.capacity);
+	trial.ring = aligned_alloc(QUEUE_RING_ALIGNMENT, size);
+	stress_check(trial.ring, "out of memory");
+	stress_check(
+		queue_impl_ring_init_at(trial.ring, size, trial.capacity, trial.flags, first) == 0,
+		"init");
+	choose_closer(random, items);
+	for (unsigned i = 0; i < trial.producers; i++) {
+		struct worker *producer = &trial.producer[i];
+
+		producer->index = i;
+		producer->random = stress_random_init(stress_random(random));
+		producer->quota = 1 + items / trial.producers;
+		producer->messages = calloc(producer->quota, sizeof *producer->messages);
+		stress_check(producer->messages, "out of memory");
+		for (uint64_t k = 0; k < producer->quota; k++) {
+			producer->messages[k].producer = i;
+			producer->messages[k].number = k;
+		}
+		stress_start(&producer->thread, produce, producer);
+	}
+	for (unsigned i = 0; i < trial.consumers; i++) {
+		trial.consumer[i].index = i;
+		trial.consumer[i].random = stress_random_init(stress_random(random));
+		stress_start(&trial.consumer[i].thread, consume, &trial.consumer[i]);
+	}
+	stress_start(&observer, observe, &observer_random);
+	/* The observer first: it may send a signal to any thread. */
+	stress_join(&observer);
+	for (unsigned i = 0; i < trial.producers; i++)
+		stress_join(&trial.producer[i].thread);
+	for (unsigned i = 0; i < trial.consumers; i++)
+		stress_join(&trial.consumer[i].thread);
+
+	check_round();
+	for (unsigned i = 0; i < trial.producers; i++)
+		free(trial.producer[i].messages);
+	queue_ring_fini(trial.ring);
+	free(trial.ring);
+}
+
+int
+main(int argc, char **argv)
+{
+	const struct stress_option options[] = {
+		{"role", NULL, &option_role, "mpmc, spmc, mpsc, spsc or any (any)"},
+		{"producers", &option_producers, NULL, "1 to 16; 0: any (0)"},
+		{"consumers", &option_consumers, NULL, "1 to 16; 0: any (0)"},
+		{"capacity", &option_capacity, NULL, "of the ring; 0: 1, 2, 7 or 1024 (0)"},
+		{"batch", &option_batch, NULL, "percent of bulk calls; over 100: any (200)"},
+		{"items", &option_items, NULL, "at most, in a round (20000)"},
+		{"wrap", &option_wrap, NULL, "start shortly before 2^wrap; 0: any (0)"},
+		{"lag", &option_lag, NULL, "1: stop and disturb threads (0)"},
+		{NULL, NULL, NULL, NULL},
+	};
+	struct sigaction action = {.sa_handler = stop_a_while, .sa_flags = SA_RESTART};
+	struct stress_random random;
+
+	stress_begin(argc, argv, options);
+	if (option_producers > MOST_THREADS || option_consumers > MOST_THREADS ||
+	    option_wrap > 64) {
+		fprintf(stderr, "too many threads, or too far\n");
+		return 2;
+	}
+	sigaction(SIGUSR1, &action, NULL);
+	random = stress_random_init(0);
+	while (stress_time_is_left())
+		run_round(&random);
+	return stress_end();
+}
