@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "wait_impl.h"
+
+#include <conveyor/clock.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define EPOCH_MASK UINT64_C(0xffffffff)
+
+
+/* With nothing to order memory by, sleep in short pieces instead of relying on a wake. */
+#define BARRIER_BROKEN 2u
+#define PIECE QUEUE_MILLISECOND
+
+/* The library never touches errno, which syscall(2) does. */
+static long
+quiet_syscall(long number, const void *word, long operation, long value, const void *timeout,
+	      long mask)
+{
+	int saved = errno;
+	long rc = syscall(number, word, operation, value, timeout, NULL, mask);
+
+	if (rc < 0)
+		rc = -errno;
+	errno = saved;
+	return rc;
+}
+
+void
+queue_impl_futex_wait(const uint32_t *word, uint32_t expected, uint64_t deadline)
+{
+	struct timespec until;
+
+	until.tv_sec = (time_t)(deadline / QUEUE_SECOND);
+	until.tv_nsec = (long)(deadline % QUEUE_SECOND);
+	/* The bitset form takes an absolute time, which a signal in between does not stretch. */
+	(void)quiet_syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, expected,
+			    deadline == QUEUE_NEVER ? NULL : &until, FUTEX_BITSET_MATCH_ANY);
+}
+
+int
+queue_impl_futex_wake(const uint32_t *word, int n)
+{
+	long woken = quiet_syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, n, NULL, 0);
+
+	return woken > 0 ? (int)woken : 0;
+}
+
+static long
+membarrier(long command)
+{
+	int saved = errno;
+	long rc = syscall(SYS_membarrier, command, 0, 0);
+
+	errno = saved;
+	return rc;
+}
+
+bool
+queue_impl_barrier_available(void)
+{
+	return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0 &&
+	       membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0;
+}
+
+void
+queue_impl_event_init(struct queue_impl_event *event, bool barrier)
+{
+	int saved = errno; /* sysconf may leave its mark where it finds no /sys */
+
+	event->word = 0;
+	event->woken_at = 0;
+	/* On one processor whoever is waited for does not run while we spin. */
+	event->spin = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? QUEUE_IMPL_SPIN_MAX / 2 : 0;
+	errno = saved;
+	event->barrier = barrier;
+	event->waits = 0;
+	event->wakes = 0;
+}
+
+/* The futex is the half that holds the epoch: the first, on the machines this runs on. */
+static const uint32_t *
+futex_of(const struct queue_impl_event *event)
+{
+	_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the epoch comes first");
+	return (const uint32_t *)(const void *)&event->word;
+}
+
+void
+queue_impl_event_order(struct queue_impl_event *event)
+{
+	queue_impl_fence_after_rmw();
+	if (queue_impl_load32_rlx(&event->barrier) == 0) /* relaxed: a mode, not a message */
+		return;
+	/* It worked when the queue was made. Should it be taken away since, waits get short. */
+	if (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0)
+		queue_impl_store32_rlx(&event->barrier, BARRIER_BROKEN);
+}
+
+uint32_t
+queue_impl_event_prepare(struct queue_impl_event *event)
+{
+	uint64_t word = queue_impl_fetch_add_acq_rel(&event->word, QUEUE_IMPL_EVENT_ONE);
+
+	queue_impl_event_order(event); /* WAIT1 waiter */
+	return (uint32_t)word;
+}
+
+void
+queue_impl_event_sleep(struct queue_impl_event *event, uint32_t epoch, uint64_t deadline)
+{
+	/* Relaxed: a mode, not a message. */
+	if (queue_impl_load32_rlx(&event->barrier) == BARRIER_BROKEN) {
+		uint64_t piece = queue_now() + PIECE;
+
+		if (piece < deadline)
+			deadline = piece;
+	}
+	queue_impl_add_rlx(&event->waits, 1);
+	queue_impl_futex_wait(futex_of(event), epoch, deadline);
+}
+
+void
+queue_impl_event_leave(struct queue_impl_event *event)
+{
+	uint64_t word = queue_impl_load_acq(&event->word);
+
+	while (!queue_impl_cas_acq_rel(
+		&event->word, &word,
+		(word - QUEUE_IMPL_EVENT_ONE) & ~QUEUE_IMPL_EVENT_WAKING)) /* WAIT2 acquire */
+		continue;
+}
+
+void
+queue_impl_event_notify(struct queue_impl_event *event)
+{
+	uint64_t word = queue_impl_load_acq(&event->word);
+	uint64_t now = queue_now();
+	uint64_t next;
+	int64_t since;
+
+	do {
+		if (word < QUEUE_IMPL_EVENT_ONE)
+			return;
+		/* Relaxed: a hint for how long ago; written before the bit that led us here. */
+		since = (int64_t)(now - queue_impl_load_rlx(&event->woken_at));
+		if ((word & QUEUE_IMPL_EVENT_WAKING) && since < QUEUE_IMPL_WAKE_OVERDUE)
+			return;
+		queue_impl_store_rlx(&event->woken_at, now);
+		next = (word & ~EPOCH_MASK) | QUEUE_IMPL_EVENT_WAKING | ((word + 1) & EPOCH_MASK);
+	} while (!queue_impl_cas_acq_rel(&event->word, &word, next)); /* WAIT2 release */
+	queue_impl_add_rlx(&event->wakes,
+			   (uint64_t)queue_impl_futex_wake(futex_of(event), 1));
+}
+
+void
+queue_impl_event_notify_all(struct queue_impl_event *event)
+{
+	uint64_t word = queue_impl_load_acq(&event->word);
+	uint64_t next;
+
+	do {
+		if (word < QUEUE_IMPL_EVENT_ONE)
+			return;
+		next = (word & ~EPOCH_MASK) | ((word + 1) & EPOCH_MASK);
+	} while (!queue_impl_cas_acq_rel(&event->word, &word, next)); /* WAIT2 release */
+	queue_impl_add_rlx(&event->wakes,
+			   (uint64_t)queue_impl_futex_wake(futex_of(event), INT_MAX));
+}

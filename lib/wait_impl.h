@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef CONVEYOR_LIB_WAIT_IMPL_H
+#define CONVEYOR_LIB_WAIT_IMPL_H
+
+/*
+ * The cold half of the event count (conveyor/impl/wait.h), and the futex below it.
+ */
+#include <conveyor/impl/wait.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The longest spin, in polls: a few microseconds, about what a sleep and a wake cost. */
+#define QUEUE_IMPL_SPIN_MAX 64u
+#define QUEUE_IMPL_SPIN_MIN 4u
+
+/*
+ * Sleeps while *word is `expected`, until the deadline. Also returns when woken or interrupted by
+ * a signal: the caller looks again.
+ */
+void queue_impl_futex_wait(const uint32_t *word, uint32_t expected, uint64_t deadline);
+
+/* Wakes up to n sleepers; returns how many. */
+int queue_impl_futex_wake(const uint32_t *word, int n);
+
+/*
+ * May waiters order memory on behalf of the threads that notify, by membarrier(2)? Asked once per
+ * queue; then notifiers need no fence of their own.
+ */
+bool queue_impl_barrier_available(void);
+
+void queue_impl_event_init(struct queue_impl_event *event, bool barrier);
+
+/* A waiter is counted from here to leave. Returns the epoch to sleep in. */
+uint32_t queue_impl_event_prepare(struct queue_impl_event *event);
+
+/* Sleeps until notified, the deadline, or a signal. */
+void queue_impl_event_sleep(struct queue_impl_event *event, uint32_t epoch, uint64_t deadline);
+
+void queue_impl_event_leave(struct queue_impl_event *event);
+
+/* After leave, before looking whether there is more for others. */
+void queue_impl_event_order(struct queue_impl_event *event);
+
+/* Wakes one, if anybody is counted and no wake is under way. */
+void queue_impl_event_notify(struct queue_impl_event *event);
+
+void queue_impl_event_notify_all(struct queue_impl_event *event);
+
+#endif
