@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <conveyor/ring.h>
 
+#include "alloc_impl.h"
+
 #include <string.h>
 
 /* The layout, in one place: who writes lies apart from who else writes. */
@@ -93,10 +95,9 @@ queue_ring_create(struct queue_ring **out, uint64_t capacity, unsigned flags,
 	struct queue_ring *ring;
 	int rc;
 
-	if (!out || size == 0)
+	allocator = queue_impl_allocator(allocator);
+	if (!out || !allocator || size == 0)
 		return -EINVAL;
-	if (!allocator)
-		allocator = &queue_allocator_libc;
 	ring = (struct queue_ring *)allocator->allocate(allocator->context, size,
 							QUEUE_RING_ALIGNMENT);
 	if (!ring)

@@ -12,7 +12,8 @@
  *  - Statistics never go back, and lie between what was complete before the call and what was begun
  *    after it.
  *
- * With --lag 1, threads yield between operations, are stopped by signals at any instruction for a
+ * With --sprint 1, the same threads run a great many tiny rounds, which are mostly beginnings and
+ * ends. With --lag 1, threads yield between operations, are stopped by signals at any instruction for a
  * millisecond, and hints are put back to what they once were.
  */
 /* ARGS: --role mpmc */
@@ -21,6 +22,8 @@
 /* ARGS: --role spsc */
 /* ARGS: --role mpmc --capacity 1 --producers 2 --consumers 2 */
 /* ARGS: --role mpmc --capacity 7 --batch 0 --wrap 64 */
+/* ARGS: --role mpmc --sprint 1 */
+/* ARGS: --role spsc --sprint 1 */
 /* ARGS: --role mpmc --lag 1 */
 /* ARGS: --role any --lag 1 --wrap 62 */
 /* ARGS: --role mpmc --producers 16 --consumers 16 --lag 1 */
@@ -42,7 +45,7 @@
 #define SINGLE_BOTH (QUEUE_SINGLE_PRODUCER | QUEUE_SINGLE_CONSUMER)
 
 static uint64_t option_producers, option_consumers, option_capacity,
-	option_items = 20000, option_batch = 200, option_wrap, option_lag;
+	option_items = 20000, option_batch = 200, option_wrap, option_lag, option_sprint;
 static const char *option_role = "any";
 
 struct message {
@@ -60,6 +63,7 @@ struct worker {
 
 	uint64_t sum queue_impl_aligned(QUEUE_IMPL_APART);
 	unsigned index;
+	unsigned passes; /* of the gate */
 	struct stress_random random;
 	struct stress_thread thread;
 	struct message *messages;    /* producer: those it pushes */
@@ -73,6 +77,9 @@ static struct trial {
 	uint64_t capacity;
 	unsigned flags, producers, consumers, batch;
 	bool lag;
+	uint64_t repeats;	     /* with the same ring and threads */
+	uint64_t items;		     /* at most, in each repetition */
+	struct stress_random random; /* for whoever prepares */
 	struct stress_gate gate;
 	struct worker producer[MOST_THREADS], consumer[MOST_THREADS];
 
@@ -86,7 +93,7 @@ static struct trial {
 static unsigned
 parties(void)
 {
-	return trial.producers + trial.consumers + 1;
+	return trial.producers + trial.consumers + (trial.repeats == 1 ? 1 : 0);
 }
 
 /* ---- Witnesses ------------------------------------------------------------------------------ */
@@ -138,12 +145,6 @@ close_ring(void)
 }
 
 static void
-leave(void)
-{
-	(void)queue_impl_fetch_add32_acq_rel(&trial.working, UINT32_MAX); /* WORK1 release */
-}
-
-static void
 dawdle(struct worker *self)
 {
 	if (!trial.lag)
@@ -158,7 +159,7 @@ dawdle(struct worker *self)
 static void
 back_off(unsigned *failures)
 {
-	if (++*failures > 2)
+	if (++*failures > (option_sprint ? 50 : 2))
 		sched_yield();
 	else
 		queue_impl_pause();
@@ -218,13 +219,11 @@ check_push(struct worker *self, uint64_t n, bool bulk, ptrdiff_t rc, uint64_t po
 }
 
 static void
-produce(void *argument)
+produce(struct worker *self)
 {
-	struct worker *self = argument;
 	unsigned failures = 0;
 	ptrdiff_t rc = 0;
 
-	stress_gate_pass(&trial.gate, parties());
 	while (self->complete < self->quota && rc != -EPIPE) {
 		bool bulk = is_bulk(self);
 		uint64_t n = bulk ? batch_size(self) : 1;
@@ -260,7 +259,6 @@ produce(void *argument)
 	for (int i = 0; i < 3 && queue_impl_load32_acq(&trial.closed); i++) /* WORK1 acquire */
 		stress_check(queue_ring_try_push(trial.ring, self->messages) == -EPIPE,
 			     "producer %u pushed after close", self->index);
-	leave();
 }
 
 /* ---- Consumers ------------------------------------------------------------------------------ */
@@ -316,13 +314,11 @@ check_pop(struct worker *self, uint64_t n, bool bulk, ptrdiff_t rc, uint64_t pus
 }
 
 static void
-consume(void *argument)
+consume(struct worker *self)
 {
-	struct worker *self = argument;
 	void *items[MOST_BATCH];
 	unsigned failures = 0, ends = 0;
 
-	stress_gate_pass(&trial.gate, parties());
 	/* After the end, ask a few times more. */
 	while (ends < 4) {
 		bool bulk = is_bulk(self);
@@ -352,7 +348,6 @@ consume(void *argument)
 			back_off(&failures);
 		}
 	}
-	leave();
 }
 
 /* ---- The observer --------------------------------------------------------------------------- */
@@ -454,19 +449,31 @@ choose_threads(struct stress_random *random, uint64_t option, bool single)
 
 	if (single)
 		return 1;
-	return (unsigned)(option ? option : one_of(random, counts, 8));
+	/* A sprint wants a processor for each. */
+	return (unsigned)(option ? option : one_of(random, counts, option_sprint ? 3 : 8));
+}
+
+/* By flags; the last is any of them. */
+static const char *const roles[] = {"mpmc", "spmc", "mpsc", "spsc", "any"};
+
+static unsigned
+role_number(const char *name)
+{
+	unsigned i;
+
+	for (i = 0; i <= SINGLE_BOTH + 1; i++)
+		if (strcmp(name, roles[i]) == 0)
+			break;
+	return i;
 }
 
 static unsigned
 choose_flags(struct stress_random *random)
 {
-	static const char *const names[] = {"mpmc", "spmc", "mpsc", "spsc"};
-	unsigned flags;
+	unsigned flags = role_number(option_role);
 
-	for (flags = 0; flags <= SINGLE_BOTH; flags++)
-		if (strcmp(option_role, names[flags]) == 0)
-			return flags;
-	return (unsigned)stress_random_below(random, SINGLE_BOTH + 1);
+	return flags <= SINGLE_BOTH ? flags
+				    : (unsigned)stress_random_below(random, SINGLE_BOTH + 1);
 }
 
 static uint64_t
@@ -510,8 +517,40 @@ choose_closer(struct stress_random *random, uint64_t items)
 	}
 }
 
+/* An empty ring, and everybody as if new. Nobody else is at work. */
 static void
-check_round(void)
+prepare(void)
+{
+	struct stress_random *random = &trial.random;
+	size_t size = queue_ring_footprint(trial.capacity, trial.flags);
+	uint64_t items = stress_random_below(random, trial.items + 1);
+
+	stress_check(queue_impl_ring_init_at(trial.ring, size, trial.capacity, trial.flags,
+					     choose_first(random)) == 0,
+		     "init");
+	trial.closing = trial.closed = trial.drained = 0;
+	trial.producing = trial.producers;
+	trial.working = trial.producers + trial.consumers;
+	choose_closer(random, items);
+	for (unsigned i = 0; i < trial.producers; i++) {
+		struct worker *producer = &trial.producer[i];
+
+		producer->begun = producer->complete = producer->sum = 0;
+		producer->quota = (items + i) / trial.producers;
+		for (uint64_t k = 0; k < producer->quota; k++)
+			producer->messages[k].taken = 0;
+	}
+	for (unsigned i = 0; i < trial.consumers; i++) {
+		struct worker *consumer = &trial.consumer[i];
+
+		consumer->begun = consumer->complete = consumer->sum = 0;
+		memset(consumer->next, 0, sizeof consumer->next);
+	}
+}
+
+/* Looks for every item. Nobody else is at work. */
+static void
+check_all(void)
 {
 	uint64_t pushed = 0, popped = 0, pushed_sum = 0, popped_sum = 0;
 	struct queue_ring_stats stats;
@@ -544,12 +583,35 @@ check_round(void)
 }
 
 static void
+work(void *argument)
+{
+	struct worker *self = argument;
+	uint64_t left;
+
+	for (left = trial.repeats; left > 0; left--) {
+		stress_gate_pass(&trial.gate, ++self->passes * parties());
+		if (self->messages)
+			produce(self);
+		else
+			consume(self);
+		(void)queue_impl_fetch_add32_acq_rel(&trial.working,
+						     UINT32_MAX); /* WORK1 release */
+		if (left == 1)
+			break;
+		stress_gate_pass(&trial.gate, ++self->passes * parties());
+		if (self == trial.producer) {
+			check_all();
+			prepare();
+		}
+	}
+}
+
+static void
 run_round(struct stress_random *random)
 {
 	static const uint64_t capacities[] = {1, 2, 7, 1024}, batches[] = {0, 10, 50, 100};
-	struct stress_random observer_random = *random;
+	struct stress_random observer_random = stress_random_init(stress_random(random));
 	struct stress_thread observer;
-	uint64_t items, first;
 	size_t size;
 
 	memset(&trial, 0, sizeof trial);
@@ -561,47 +623,51 @@ run_round(struct stress_random *random)
 	trial.capacity = option_capacity ? option_capacity : one_of(random, capacities, 4);
 	trial.batch = (unsigned)(option_batch <= 100 ? option_batch : one_of(random, batches, 4));
 	trial.lag = option_lag != 0;
-	trial.producing = trial.producers;
-	trial.working = trial.producers + trial.consumers;
-	first = choose_first(random);
-	items = option_items >> stress_random_below(random, 6);
+	trial.items = option_items >> stress_random_below(random, 6);
+	trial.repeats = 1;
+	if (option_sprint) {
+		trial.items = stress_random_below(random, 10);
+		trial.repeats = 1000;
+	}
+	trial.random = stress_random_init(stress_random(random));
 
 	size = queue_ring_footprint(trial.capacity, trial.flags);
 	stress_check(size > 0, "capacity %" PRIu64, trial.capacity);
 	trial.ring = aligned_alloc(QUEUE_RING_ALIGNMENT, size);
 	stress_check(trial.ring, "out of memory");
-	stress_check(
-		queue_impl_ring_init_at(trial.ring, size, trial.capacity, trial.flags, first) == 0,
-		"init");
-	choose_closer(random, items);
 	for (unsigned i = 0; i < trial.producers; i++) {
 		struct worker *producer = &trial.producer[i];
 
 		producer->index = i;
 		producer->random = stress_random_init(stress_random(random));
-		producer->quota = 1 + items / trial.producers;
-		producer->messages = calloc(producer->quota, sizeof *producer->messages);
+		producer->messages = calloc(trial.items + 1, sizeof *producer->messages);
 		stress_check(producer->messages, "out of memory");
-		for (uint64_t k = 0; k < producer->quota; k++) {
+		for (uint64_t k = 0; k <= trial.items; k++) {
 			producer->messages[k].producer = i;
 			producer->messages[k].number = k;
 		}
-		stress_start(&producer->thread, produce, producer);
 	}
 	for (unsigned i = 0; i < trial.consumers; i++) {
 		trial.consumer[i].index = i;
 		trial.consumer[i].random = stress_random_init(stress_random(random));
-		stress_start(&trial.consumer[i].thread, consume, &trial.consumer[i]);
 	}
-	stress_start(&observer, observe, &observer_random);
-	/* The observer first: it may send a signal to any thread. */
-	stress_join(&observer);
+	prepare();
+
+	for (unsigned i = 0; i < trial.producers; i++)
+		stress_start(&trial.producer[i].thread, work, &trial.producer[i]);
+	for (unsigned i = 0; i < trial.consumers; i++)
+		stress_start(&trial.consumer[i].thread, work, &trial.consumer[i]);
+	/* The observer ends first: it may send a signal to any thread. */
+	if (trial.repeats == 1) {
+		stress_start(&observer, observe, &observer_random);
+		stress_join(&observer);
+	}
 	for (unsigned i = 0; i < trial.producers; i++)
 		stress_join(&trial.producer[i].thread);
 	for (unsigned i = 0; i < trial.consumers; i++)
 		stress_join(&trial.consumer[i].thread);
 
-	check_round();
+	check_all();
 	for (unsigned i = 0; i < trial.producers; i++)
 		free(trial.producer[i].messages);
 	queue_ring_fini(trial.ring);
@@ -619,6 +685,7 @@ main(int argc, char **argv)
 		{"batch", &option_batch, NULL, "percent of bulk calls; over 100: any (200)"},
 		{"items", &option_items, NULL, "at most, in a round (20000)"},
 		{"wrap", &option_wrap, NULL, "start shortly before 2^wrap; 0: any (0)"},
+		{"sprint", &option_sprint, NULL, "1: many tiny rounds (0)"},
 		{"lag", &option_lag, NULL, "1: stop and disturb threads (0)"},
 		{NULL, NULL, NULL, NULL},
 	};
@@ -627,8 +694,8 @@ main(int argc, char **argv)
 
 	stress_begin(argc, argv, options);
 	if (option_producers > MOST_THREADS || option_consumers > MOST_THREADS ||
-	    option_wrap > 64) {
-		fprintf(stderr, "too many threads, or too far\n");
+	    option_wrap > 64 || role_number(option_role) > SINGLE_BOTH + 1) {
+		fprintf(stderr, "no such role, too many threads, or too far\n");
 		return 2;
 	}
 	sigaction(SIGUSR1, &action, NULL);

@@ -18,7 +18,7 @@ trap 'exit 130' INT TERM
 
 # Nothing that is tested takes this long unless it hangs.
 # shellcheck disable=SC2034
-limit='timeout --foreground --kill-after=10 600'
+limit='timeout --kill-after=10 600'
 
 # report_as PASSED FAILED NAME [REMARK]: says and stores an outcome.
 report_as()

@@ -189,10 +189,16 @@ stress_join(struct stress_thread *thread)
 void
 stress_gate_pass(struct stress_gate *gate, unsigned parties)
 {
+	unsigned spins = 0;
+
 	/* GATE1: what each thread did before the gate -> what each does behind it. */
-	(void)queue_impl_fetch_add32_acq_rel(&gate->came, 1); /* GATE1 release */
-	while (queue_impl_load32_acq(&gate->came) < parties)  /* GATE1 acquire */
-		sched_yield();
+	(void)queue_impl_fetch_add32_acq_rel(&gate->came, 1);  /* GATE1 release */
+	while (queue_impl_load32_acq(&gate->came) < parties) { /* GATE1 acquire */
+		if (++spins < 50)
+			queue_impl_pause();
+		else
+			sched_yield();
+	}
 }
 
 _Noreturn void

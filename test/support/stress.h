@@ -74,7 +74,10 @@ struct stress_thread {
 void stress_start(struct stress_thread *thread, void (*body)(void *argument), void *argument);
 void stress_join(struct stress_thread *thread);
 
-/* Lets nobody through before `parties` threads have come; zeroed memory is a new one. */
+/*
+ * Lets nobody through before `parties` threads have come; zeroed memory is a new one. To use it
+ * again, give twice as many parties the second time, and so on.
+ */
 struct stress_gate {
 	uint32_t came;
 };

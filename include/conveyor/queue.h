@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef CONVEYOR_QUEUE_H
+#define CONVEYOR_QUEUE_H
+
+/*
+ * queue_bounded: a bounded FIFO of pointers between threads, with a rule for what happens when it
+ * is full, waiting, deadlines, closing and figures. See queue_create(3), queue_push(3),
+ * queue_pop(3).
+ *
+ * Progress.     try_push, try_pop, push_n and stats are lock-free; so is push but for QUEUE_BLOCK.
+ *               push (QUEUE_BLOCK), push_until, pop, pop_until and pop_n wait: they spin for a
+ *               few microseconds, then sleep in the kernel.
+ * Concurrency.                push  pop  close  stats  init, fini, destroy    (X = keep them apart)
+ *               push           -     -     -      -     X
+ *               pop            -     -     -      -     X
+ *               close          -     -     -      -     X
+ *               With QUEUE_SINGLE_PRODUCER only one thread at a time pushes or closes; with
+ *               QUEUE_SINGLE_CONSUMER only one thread at a time pops.
+ * States.       state                push                 pop      try_pop
+ *               open, empty          0                    waits    -EAGAIN
+ *               open, full           by policy            0        0
+ *               closed, items left   -EPIPE               0        0
+ *               closed, drained      -EPIPE               -EPIPE   -EPIPE
+ * Invariants.   I1  An item whose push returned 0 is popped, or given to on_drop, exactly once.
+ *               I2  Those of queue_ring and queue_stats.
+ * Ordering.     Those of queue_ring and of the event count (impl/wait.h), and
+ *               QUEUE1  push: a probe's time -> pop: reads it        via probe_position
+ *               QUEUE2  waiter: last access -> fini: frees           via waiting
+ */
+#include <conveyor/alloc.h>
+#include <conveyor/clock.h>
+#include <conveyor/ring.h>
+#include <conveyor/stats.h>
+#include <conveyor/impl/wait.h>
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What queue_push does when the queue is full. */
+enum queue_policy {
+	QUEUE_ABORT = 0,      /* returns -EAGAIN; the item stays the caller's */
+	QUEUE_BLOCK,	      /* waits for room, or for close */
+	QUEUE_CALLER_RUNS,    /* calls options.run on this thread, returns QUEUE_RAN */
+	QUEUE_DISCARD,	      /* gives the item to on_drop, returns QUEUE_DISCARDED */
+	QUEUE_DISCARD_OLDEST, /* gives the oldest to on_drop, pushes, returns QUEUE_EVICTED */
+	QUEUE_SPILL	      /* reserved; refused with -EINVAL */
+};
+
+/* Why on_drop got an item; the first three are also what queue_push returns then. */
+enum queue_reason {
+	QUEUE_RAN = 1,	 /* a return value only: options.run had the item */
+	QUEUE_DISCARDED, /* the queue was full and the policy QUEUE_DISCARD */
+	QUEUE_EVICTED,	 /* it was the oldest in a full queue, QUEUE_DISCARD_OLDEST */
+	QUEUE_EXPIRED,	 /* its deadline had passed when it was popped */
+	QUEUE_DESTROYED, /* it was inside when the queue was destroyed */
+	QUEUE_STOPPED,	 /* it was inside when its pool was told to discard */
+	QUEUE_FAILED	 /* its pool's handler failed and no dead-letter queue took it */
+};
+
+struct queue_bounded;
+
+/* All zero is the default, but for the capacity, which must be given. */
+struct queue_options {
+	uint64_t capacity; /* items, 1 to QUEUE_CAPACITY_MAX */
+	enum queue_policy policy;
+	unsigned flags; /* QUEUE_SINGLE_PRODUCER, QUEUE_SINGLE_CONSUMER */
+
+	/*
+	 * Receives, once, each item that will not reach a consumer, on the thread that caused it,
+	 * with nothing locked; may call the queue. Needed by QUEUE_DISCARD, QUEUE_DISCARD_OLDEST
+	 * and deadline_of.
+	 */
+	void (*on_drop)(void *item, enum queue_reason reason, void *context);
+	/* QUEUE_CALLER_RUNS: does the work of an item that found no room. */
+	void (*run)(void *item, void *context);
+	/* An item's deadline, 0 for none. Called by pops, for items they have taken. */
+	uint64_t (*deadline_of)(const void *item);
+	void *context; /* for on_drop, run and clock */
+
+	const struct queue_allocator *allocator; /* NULL: queue_allocator_libc */
+	queue_clock_fn *clock;			 /* NULL: queue_now */
+};
+
+/* The bytes a queue takes in caller memory; 0 when the options are not valid. */
+size_t queue_footprint(const struct queue_options *options);
+
+/*
+ * Makes an open, empty queue in the caller's memory: `size` bytes, at least the footprint, aligned
+ * to QUEUE_RING_ALIGNMENT. -EINVAL when anything is not valid; nothing is written then.
+ */
+int queue_init(struct queue_bounded *queue, size_t size, const struct queue_options *options);
+
+/*
+ * Ends a queue made by init; items left go to on_drop(QUEUE_DESTROYED). -EBUSY, and nothing is
+ * done, while a thread waits inside, or when items are left and there is no on_drop.
+ */
+int queue_fini(struct queue_bounded *queue);
+
+/* Allocates and inits. -EINVAL, -ENOMEM; *out is written on success only. */
+int queue_create(struct queue_bounded **out, const struct queue_options *options);
+
+/* As fini, and frees the memory; NULL is allowed. */
+int queue_destroy(struct queue_bounded *queue);
+
+/*
+ * Appends an item of any value. 0: the queue has it. When full, what the policy says: -EAGAIN
+ * (the item is still the caller's) or a positive enum queue_reason. -EPIPE: closed, and -EDEADLK:
+ * QUEUE_BLOCK would wait for the very pool this thread works in; in both the item is still the
+ * caller's.
+ */
+static inline int queue_push(struct queue_bounded *queue, void *item);
+
+/* Never waits, never drops: 0, -EAGAIN when full, -EPIPE when closed. */
+static inline int queue_try_push(struct queue_bounded *queue, void *item);
+
+/* Waits for room, whatever the policy, until the deadline: 0, -ETIMEDOUT, -EPIPE. */
+int queue_push_until(struct queue_bounded *queue, void *item, uint64_t deadline);
+
+/*
+ * Appends items[0..n) in order as far as there is room; never waits, never drops. Returns how many
+ * went in, the others are still the caller's; -EPIPE: closed and none went in; -EINVAL: n < 0.
+ */
+int queue_push_n(struct queue_bounded *queue, void *const *items, int n);
+
+/*
+ * Takes the oldest item, waiting for one: 0; -EPIPE: closed and drained. Here and below *item is
+ * written on success only.
+ */
+static inline int queue_pop(struct queue_bounded *queue, void **item);
+
+/* Never waits: 0, -EAGAIN when empty, -EPIPE when closed and drained. */
+static inline int queue_try_pop(struct queue_bounded *queue, void **item);
+
+/* Waits until the deadline: 0, -ETIMEDOUT, -EPIPE. A deadline in the past makes it a try. */
+static inline int queue_pop_until(struct queue_bounded *queue, void **item, uint64_t deadline);
+
+/*
+ * Waits for the first item, then takes what else is there, up to n, oldest first. Returns how many,
+ * 1 to n; -EPIPE: closed and drained; -EINVAL: n < 1.
+ */
+int queue_pop_n(struct queue_bounded *queue, void **items, int n);
+
+/*
+ * From now on pushes answer -EPIPE; everything already inside can be popped; all who wait wake.
+ * Never waits; may be repeated. With QUEUE_SINGLE_PRODUCER the producer closes. Returns 0.
+ */
+int queue_close(struct queue_bounded *queue);
+
+/* Fills *out. Each figure is right on its own; together they agree at rest. Returns 0. */
+int queue_stats(const struct queue_bounded *queue, struct queue_stats *out);
+
+/* Items inside: at rest exact, otherwise what it was a moment ago. */
+uint64_t queue_depth_approx(const struct queue_bounded *queue);
+
+/* "discarded", "evicted", ...; "unknown" for anything else. */
+const char *queue_reason_name(enum queue_reason reason);
+
+/*
+ * QUEUE_TYPED(orders, struct order *) makes orders_push, orders_pop and so on, which take and give
+ * that pointer type instead of void *, at no cost. Use it at file scope; no semicolon follows.
+ */
+#define QUEUE_TYPED(name, type) QUEUE_IMPL_TYPED(name, type)
+
+/* Inline bodies. Not API. */
+#include <conveyor/impl/queue.h>
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,784 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <conveyor/queue.h>
+
+#include "alloc_impl.h"
+#include "queue_impl.h"
+#include "wait_impl.h"
+
+#include <string.h>
+
+/* The layout, in one place: what every push reads and what every pop reads lie apart. */
+_Static_assert(offsetof(struct queue_bounded, fence) < QUEUE_IMPL_LINE + 16, "read-only part");
+_Static_assert(offsetof(struct queue_bounded, sample_mask) -
+			       offsetof(struct queue_bounded, not_empty) <
+		       QUEUE_IMPL_LINE,
+	       "a push looks at one line");
+_Static_assert(offsetof(struct queue_bounded, probe_time) -
+			       offsetof(struct queue_bounded, not_full) <
+		       QUEUE_IMPL_LINE,
+	       "a pop looks at one line");
+
+#define ROLES (QUEUE_SINGLE_PRODUCER | QUEUE_SINGLE_CONSUMER)
+
+/* Not positions: no probe in flight, and one that its sampler is just filling in. */
+#define PROBE_IDLE UINT64_MAX
+#define PROBE_CLAIMED (UINT64_MAX - 1)
+
+/* Sampling adapts to between one probe a push and one in 65536, about 60 to 1000 a second. */
+#define SAMPLE_MASK_MAX UINT64_C(0xffff)
+#define SAMPLE_SOON QUEUE_MILLISECOND
+#define SAMPLE_LATE (16 * QUEUE_MILLISECOND)
+
+/* A driven clock moves while we sleep: look at it this often, in real time. */
+#define DRIVEN_CLOCK_PIECE QUEUE_MILLISECOND
+
+_Thread_local struct queue_bounded *queue_impl_worker_of;
+
+static uint64_t
+now_of(const struct queue_bounded *queue)
+{
+	return queue->clock ? queue->clock(queue->context) : queue_now();
+}
+
+/* Relaxed: counters order nothing. */
+static void
+count(uint64_t *counter, uint64_t n)
+{
+	queue_impl_add_rlx(counter, n);
+}
+
+void
+queue_impl_drop(struct queue_bounded *queue, void *item, enum queue_reason reason)
+{
+	queue->on_drop(item, reason, queue->context);
+}
+
+/*
+ * Creation.
+ */
+
+static bool
+are_valid(const struct queue_options *options)
+{
+	if (!options || options->capacity == 0 || options->capacity > QUEUE_CAPACITY_MAX ||
+	    (options->flags & ~ROLES) || !queue_impl_allocator(options->allocator))
+		return false;
+	switch (options->policy) {
+	case QUEUE_ABORT:
+	case QUEUE_BLOCK:
+		break;
+	case QUEUE_CALLER_RUNS:
+		if (!options->run)
+			return false;
+		break;
+	case QUEUE_DISCARD_OLDEST:
+		/* The producer evicts, so it is a consumer too. */
+		if (options->flags & QUEUE_SINGLE_CONSUMER)
+			return false;
+		/* fall through */
+	case QUEUE_DISCARD:
+		if (!options->on_drop)
+			return false;
+		break;
+	case QUEUE_SPILL:
+	default:
+		return false;
+	}
+	return !options->deadline_of || options->on_drop;
+}
+
+size_t
+queue_footprint(const struct queue_options *options)
+{
+	size_t ring;
+
+	if (!are_valid(options))
+		return 0;
+	ring = queue_ring_footprint(options->capacity, options->flags);
+	return offsetof(struct queue_bounded, ring) + ring;
+}
+
+int
+queue_init(struct queue_bounded *queue, size_t size, const struct queue_options *options)
+{
+	size_t footprint = queue_footprint(options);
+	bool barrier = false;
+
+	if (!queue || (uintptr_t)queue % QUEUE_RING_ALIGNMENT || footprint == 0 || size < footprint)
+		return -EINVAL;
+	memset(queue, 0, offsetof(struct queue_bounded, ring));
+	(void)queue_ring_init(&queue->ring, size - offsetof(struct queue_bounded, ring),
+			      options->capacity, options->flags);
+	queue->deadline_of = options->deadline_of;
+	queue->on_drop = options->on_drop;
+	queue->run = options->run;
+	queue->context = options->context;
+	queue->clock = options->clock;
+	queue->policy = options->policy;
+	queue->drops = options->deadline_of || options->policy == QUEUE_DISCARD_OLDEST;
+	/* Where the ring publishes by a locked instruction that is the fence WAIT1 needs. */
+#if defined __x86_64__
+	if (options->flags != 0)
+#endif
+	{
+		barrier = queue_impl_barrier_available();
+		queue->fence = !barrier;
+	}
+	queue_impl_event_init(&queue->not_empty, barrier);
+	queue_impl_event_init(&queue->not_full, barrier);
+	queue->probe_position = PROBE_IDLE;
+	return 0;
+}
+
+int
+queue_create(struct queue_bounded **out, const struct queue_options *options)
+{
+	size_t size = queue_footprint(options);
+	const struct queue_allocator *allocator;
+	struct queue_bounded *queue;
+	int rc;
+
+	if (!out || size == 0)
+		return -EINVAL;
+	allocator = queue_impl_allocator(options->allocator);
+	queue = (struct queue_bounded *)allocator->allocate(allocator->context, size,
+							    QUEUE_RING_ALIGNMENT);
+	if (!queue)
+		return -ENOMEM;
+	rc = queue_init(queue, size, options);
+	if (rc) {
+		allocator->release(allocator->context, queue, size, QUEUE_RING_ALIGNMENT);
+		return rc;
+	}
+	queue->allocator = allocator;
+	queue->size = size;
+	*out = queue;
+	return 0;
+}
+
+int
+queue_fini(struct queue_bounded *queue)
+{
+	void *item;
+
+	if (queue_impl_load_acq(&queue->waiting) != 0) /* QUEUE2 acquire */
+		return -EBUSY;
+	if (!queue->on_drop && queue_depth_approx(queue) != 0)
+		return -EBUSY;
+	/* on_drop may call the queue: it must not find a way to put the item back. */
+	queue_ring_close(&queue->ring);
+	while (queue_impl_ring_pop(&queue->ring, &item).rc == 0)
+		queue_impl_drop(queue, item, QUEUE_DESTROYED);
+	queue_ring_fini(&queue->ring);
+	return 0;
+}
+
+int
+queue_destroy(struct queue_bounded *queue)
+{
+	const struct queue_allocator *allocator;
+	int rc;
+
+	if (!queue)
+		return 0;
+	rc = queue_fini(queue);
+	if (rc)
+		return rc;
+	allocator = queue->allocator;
+	allocator->release(allocator->context, queue, queue->size, QUEUE_RING_ALIGNMENT);
+	return 0;
+}
+
+/*
+ * Sojourn times. At most one probe is in flight: a position, and the time at which its push began.
+ * A push about to fill the position sets it, the pop that takes the position claims it. Whoever
+ * swaps probe_position owns the probe, so a thread that stops here costs samples, nothing else.
+ */
+
+/* True when this call has set a probe for `position`. */
+static bool
+set_probe(struct queue_bounded *queue, uint64_t position)
+{
+	uint64_t seen = queue_impl_load_acq(&queue->probe_position); /* QUEUE1 acquire */
+
+	if (seen == position || seen == PROBE_CLAIMED)
+		return false;
+	/* Still in flight, unless the head has passed it: then it was missed and is replaced. */
+	if (seen != PROBE_IDLE &&
+	    (int64_t)(queue_impl_load_acq(&queue->ring.head) - seen) <= 0) /* RING4 acquire */
+		return false;
+	if (!queue_impl_cas_acq_rel(&queue->probe_position, &seen, PROBE_CLAIMED))
+		return false;
+	/* Relaxed: published by the store of the position. */
+	queue_impl_store_rlx(&queue->probe_time, now_of(queue));
+	queue_impl_store_rel(&queue->probe_position, position); /* QUEUE1 release */
+	return true;
+}
+
+/* Eight buckets per power of two: a bucket's upper bound is at most an eighth above its lower. */
+static unsigned
+bucket_of(uint64_t nanoseconds)
+{
+	unsigned exponent;
+
+	if (nanoseconds < 8)
+		return (unsigned)nanoseconds;
+	exponent = 63u - (unsigned)__builtin_clzll(nanoseconds);
+	return (exponent - 2) * 8 + (unsigned)((nanoseconds >> (exponent - 3)) & 7);
+}
+
+static uint64_t
+upper_bound_of(unsigned bucket)
+{
+	unsigned exponent = bucket / 8 + 2;
+
+	if (bucket < 8)
+		return bucket;
+	return (((uint64_t)bucket % 8 + 8) << (exponent - 3)) +
+	       ((UINT64_C(1) << (exponent - 3)) - 1);
+}
+
+static void
+record_sojourn(struct queue_bounded *queue, uint64_t began)
+{
+	uint64_t now = now_of(queue);
+	uint64_t sojourn = now > began ? now - began : 0;
+	/* Relaxed, all: figures, each right on its own. */
+	uint64_t longest = queue_impl_load_rlx(&queue->sojourn_max);
+	uint64_t last = queue_impl_load_rlx(&queue->sampled_at);
+	uint64_t mask = queue_impl_load_rlx(&queue->sample_mask);
+
+	/* The maximum first: it caps the percentiles. */
+	while (sojourn > longest &&
+	       !queue_impl_cas_acq_rel(&queue->sojourn_max, &longest, sojourn))
+		continue;
+	count(&queue->sojourn[bucket_of(sojourn)], 1);
+	queue_impl_store_rlx(&queue->sampled_at, now);
+	if (now - last < SAMPLE_SOON && mask < SAMPLE_MASK_MAX)
+		queue_impl_store_rlx(&queue->sample_mask, mask * 2 + 1);
+	else if (now - last > SAMPLE_LATE && mask > 0)
+		queue_impl_store_rlx(&queue->sample_mask, mask / 2);
+}
+
+/* Takes the probe of `position`, if it is still there. */
+static void
+take_probe(struct queue_bounded *queue, uint64_t position, bool delivered)
+{
+	uint64_t seen = queue_impl_load_acq(&queue->probe_position); /* QUEUE1 acquire */
+	uint64_t began = queue_impl_load_rlx(&queue->probe_time);    /* relaxed: checked by the swap */
+
+	if (seen != position || position >= PROBE_CLAIMED ||
+	    !queue_impl_cas_acq_rel(&queue->probe_position, &seen, PROBE_IDLE))
+		return;
+	if (delivered)
+		record_sojourn(queue, began);
+}
+
+/* After a batch: its probe, if it had one, is behind the head now. */
+static void
+take_passed_probe(struct queue_bounded *queue)
+{
+	uint64_t seen = queue_impl_load_acq(&queue->probe_position); /* QUEUE1 acquire */
+
+	if (seen < PROBE_CLAIMED &&
+	    (int64_t)(queue_impl_load_acq(&queue->ring.head) - seen) > 0) /* RING4 acquire */
+		take_probe(queue, seen, true);
+}
+
+/*
+ * What a push or a pop owes the other side.
+ */
+
+static void
+wake_consumer(struct queue_bounded *queue)
+{
+	queue_impl_queue_fence(queue); /* WAIT1 notifier */
+	if (queue_impl_event_awaited(&queue->not_empty))
+		queue_impl_event_notify(&queue->not_empty);
+}
+
+static void
+wake_producer(struct queue_bounded *queue)
+{
+	queue_impl_queue_fence(queue); /* WAIT1 notifier */
+	if (queue_impl_event_awaited(&queue->not_full))
+		queue_impl_event_notify(&queue->not_full);
+}
+
+queue_impl_cold void
+queue_impl_push_wake(struct queue_bounded *queue)
+{
+	queue_impl_event_notify(&queue->not_empty);
+}
+
+queue_impl_cold int
+queue_impl_push_sampled(struct queue_bounded *queue, void *item)
+{
+	/* Relaxed: a guess at where the item will go in. */
+	uint64_t tail = queue_impl_load_rlx(&queue->ring.tail);
+	bool probed = set_probe(queue, tail);
+	int rc = queue_impl_ring_push(&queue->ring, item).rc;
+
+	if (rc == 0)
+		wake_consumer(queue);
+	else if (probed)
+		take_probe(queue, tail, false);
+	return rc;
+}
+
+static bool
+is_expired(const struct queue_bounded *queue, const void *item)
+{
+	uint64_t deadline = queue->deadline_of(item);
+
+	return deadline != 0 && deadline <= now_of(queue);
+}
+
+/* What a pop from `position` owes: its probe, and the producer that waits for the room. */
+queue_impl_cold void
+queue_impl_pop_care(struct queue_bounded *queue, uint64_t position, bool delivered)
+{
+	take_probe(queue, position, delivered);
+	wake_producer(queue);
+}
+
+/* A pop from a queue out of which items may also be dropped. */
+int
+queue_impl_pop_counted(struct queue_bounded *queue, void **item)
+{
+	for (;;) {
+		void *oldest;
+		struct queue_impl_ring_result popped = queue_impl_ring_pop(&queue->ring, &oldest);
+		bool expired;
+
+		if (popped.rc)
+			return popped.rc;
+		expired = queue->deadline_of && is_expired(queue, oldest);
+		queue_impl_pop_care(queue, popped.position, !expired);
+		if (!expired) {
+			count(&queue->delivered, 1);
+			*item = oldest;
+			return 0;
+		}
+		count(&queue->expired, 1);
+		queue_impl_drop(queue, oldest, QUEUE_EXPIRED);
+	}
+}
+
+/* As many as are there and not expired: 1 to n, -EAGAIN or -EPIPE. */
+static int
+try_pop_n(struct queue_bounded *queue, void **items, int n)
+{
+	int got = 0, rc = 0;
+
+	if (!queue->drops) {
+		got = (int)queue_ring_pop_n(&queue->ring, items, n);
+		if (got <= 0)
+			return got == 0 ? -EAGAIN : got;
+		take_passed_probe(queue);
+		wake_producer(queue);
+		return got;
+	}
+	/* One by one: each may turn out to have expired. */
+	while (got < n && rc == 0) {
+		rc = queue_impl_pop_counted(queue, &items[got]);
+		if (rc == 0)
+			got++;
+	}
+	return got > 0 ? got : rc;
+}
+
+/*
+ * Waiting, once for all calls that wait: an attempt is tried until it answers anything but
+ * -EAGAIN, in between asleep on one of the two events.
+ */
+
+struct attempt {
+	int (*once)(struct attempt *attempt);
+	struct queue_bounded *queue;
+	struct queue_impl_event *event;
+	void **items; /* where pops put, what pushes take */
+	int n;
+	bool (*interrupted)(void *context);
+	void *context;
+};
+
+static int
+attempt_push(struct attempt *attempt)
+{
+	return queue_impl_push_once(attempt->queue, *attempt->items);
+}
+
+static int
+attempt_pop(struct attempt *attempt)
+{
+	return queue_try_pop(attempt->queue, attempt->items);
+}
+
+static int
+attempt_pop_n(struct attempt *attempt)
+{
+	if (attempt->interrupted && attempt->interrupted(attempt->context))
+		return -ECANCELED;
+	return try_pop_n(attempt->queue, attempt->items, attempt->n);
+}
+
+/* Polls for as long as that has lately been worth it: more after a success, less after none. */
+static int
+spin(struct attempt *attempt)
+{
+	/* Relaxed, all: a guess that threads refine together. */
+	uint32_t limit = queue_impl_load32_rlx(&attempt->event->spin);
+	uint32_t i;
+
+	for (i = 0; i < limit; i++) {
+		int rc = attempt->once(attempt);
+
+		if (rc != -EAGAIN) {
+			if (limit < QUEUE_IMPL_SPIN_MAX)
+				queue_impl_store32_rlx(&attempt->event->spin, limit + 1 + limit / 4);
+			return rc;
+		}
+		queue_impl_pause();
+	}
+	if (limit > QUEUE_IMPL_SPIN_MIN)
+		queue_impl_store32_rlx(&attempt->event->spin, limit - 1 - limit / 16);
+	return -EAGAIN;
+}
+
+static bool
+has_come(const struct queue_bounded *queue, uint64_t deadline)
+{
+	return deadline != QUEUE_NEVER && deadline <= now_of(queue);
+}
+
+/* The deadline is by the queue's clock, sleep by the system's. */
+static uint64_t
+sleep_until(const struct queue_bounded *queue, uint64_t deadline)
+{
+	if (!queue->clock || deadline == QUEUE_NEVER)
+		return deadline;
+	return queue_now() + DRIVEN_CLOCK_PIECE;
+}
+
+/* Whoever was counted may have been the one that a wake was meant for: hand on what is left. */
+static void
+pass_baton(struct queue_bounded *queue, struct queue_impl_event *event)
+{
+	uint64_t depth;
+
+	if (!queue_impl_event_awaited(event))
+		return;
+	queue_impl_event_order(event); /* WAIT1 waiter */
+	depth = queue_depth_approx(queue);
+	if (event == &queue->not_empty ? depth > 0 : depth < queue->ring.capacity)
+		queue_impl_event_notify(event);
+}
+
+/* An idle queue can afford to be watched more closely. */
+static void
+sample_more(struct queue_bounded *queue)
+{
+	/* Relaxed, both: a guess that threads refine together. */
+	uint64_t mask = queue_impl_load_rlx(&queue->sample_mask);
+
+	if (mask > 0)
+		queue_impl_store_rlx(&queue->sample_mask, mask / 2);
+}
+
+/* Asleep between attempts. Looks once more before it sleeps, and takes before it leaves. */
+static int
+sleep_for(struct attempt *attempt, uint64_t deadline)
+{
+	struct queue_bounded *queue = attempt->queue;
+	struct queue_impl_event *event = attempt->event;
+	int rc;
+
+	do {
+		uint32_t epoch = queue_impl_event_prepare(event);
+
+		rc = attempt->once(attempt);
+		if (rc == -EAGAIN && has_come(queue, deadline))
+			rc = -ETIMEDOUT;
+		if (rc == -EAGAIN) {
+			if (event == &queue->not_empty)
+				sample_more(queue);
+			queue_impl_event_sleep(event, epoch, sleep_until(queue, deadline));
+			rc = attempt->once(attempt);
+		}
+		queue_impl_event_leave(event);
+	} while (rc == -EAGAIN);
+	pass_baton(queue, event);
+	return rc;
+}
+
+static int
+wait_for(struct attempt *attempt, uint64_t deadline)
+{
+	struct queue_bounded *queue = attempt->queue;
+	int rc;
+
+	(void)queue_impl_fetch_add_acq_rel(&queue->waiting, 1);
+	if (has_come(queue, deadline)) {
+		rc = attempt->once(attempt);
+		if (rc == -EAGAIN)
+			rc = -ETIMEDOUT;
+	} else {
+		rc = spin(attempt);
+		if (rc == -EAGAIN)
+			rc = sleep_for(attempt, deadline);
+	}
+	if (attempt->event == &queue->not_full && rc != 0)
+		count(rc == -EPIPE ? &queue->closed_rejected : &queue->rejected, 1);
+	/* From here on the queue may be gone. */
+	(void)queue_impl_fetch_add_acq_rel(&queue->waiting, (uint64_t)-1); /* QUEUE2 release */
+	return rc;
+}
+
+static int
+wait_for_room(struct queue_bounded *queue, void *item, uint64_t deadline)
+{
+	struct attempt attempt = {.once = attempt_push, .queue = queue, .event = &queue->not_full};
+
+	attempt.items = &item;
+	return wait_for(&attempt, deadline);
+}
+
+queue_impl_cold int
+queue_impl_pop_wait(struct queue_bounded *queue, void **item, uint64_t deadline)
+{
+	struct attempt attempt = {.once = attempt_pop, .queue = queue, .event = &queue->not_empty};
+
+	attempt.items = item;
+	return wait_for(&attempt, deadline);
+}
+
+int
+queue_impl_pop_n_unless(struct queue_bounded *queue, void **items, int n,
+			bool (*interrupted)(void *context), void *context)
+{
+	struct attempt attempt = {.once = attempt_pop_n,
+				  .queue = queue,
+				  .event = &queue->not_empty,
+				  .interrupted = interrupted,
+				  .context = context};
+	int rc;
+
+	attempt.items = items;
+	attempt.n = n;
+	rc = attempt_pop_n(&attempt);
+	return rc == -EAGAIN ? wait_for(&attempt, QUEUE_NEVER) : rc;
+}
+
+void
+queue_impl_interrupt(struct queue_bounded *queue)
+{
+	queue_impl_fence_full(); /* WAIT1 notifier */
+	queue_impl_event_notify_all(&queue->not_empty);
+}
+
+int
+queue_pop_n(struct queue_bounded *queue, void **items, int n)
+{
+	if (n < 1)
+		return -EINVAL;
+	return queue_impl_pop_n_unless(queue, items, n, NULL, NULL);
+}
+
+/*
+ * Pushes that did not go in at once.
+ */
+
+queue_impl_cold int
+queue_impl_push_counted(struct queue_bounded *queue, int rc)
+{
+	count(rc == -EPIPE ? &queue->closed_rejected : &queue->rejected, 1);
+	return rc;
+}
+
+/*
+ * Takes the oldest until there is room. Another producer may be faster to use the room, so one
+ * push may evict several; each goes to on_drop once, the last after the push, so that nobody's
+ * on_drop keeps the room waiting.
+ */
+static int
+evict_and_push(struct queue_bounded *queue, void *item)
+{
+	bool evicted = false;
+	void *oldest = NULL;
+	int rc;
+
+	do {
+		void *victim;
+		struct queue_impl_ring_result popped = queue_impl_ring_pop(&queue->ring, &victim);
+
+		if (popped.rc == 0) {
+			take_probe(queue, popped.position, false);
+			count(&queue->evicted, 1);
+			if (evicted)
+				queue_impl_drop(queue, oldest, QUEUE_EVICTED);
+			oldest = victim;
+			evicted = true;
+		}
+		rc = queue_impl_push_once(queue, item);
+	} while (rc == -EAGAIN);
+	if (rc == -EPIPE)
+		count(&queue->closed_rejected, 1);
+	if (evicted)
+		queue_impl_drop(queue, oldest, QUEUE_EVICTED);
+	return rc == 0 && evicted ? QUEUE_EVICTED : rc;
+}
+
+queue_impl_cold int
+queue_impl_push_refused(struct queue_bounded *queue, void *item, int rc)
+{
+	if (rc == -EPIPE)
+		return queue_impl_push_counted(queue, rc);
+	switch (queue->policy) {
+	case QUEUE_BLOCK:
+		if (queue_impl_worker_of != queue)
+			return wait_for_room(queue, item, QUEUE_NEVER);
+		count(&queue->rejected, 1);
+		return -EDEADLK;
+	case QUEUE_CALLER_RUNS:
+		count(&queue->ran, 1);
+		queue->run(item, queue->context);
+		return QUEUE_RAN;
+	case QUEUE_DISCARD:
+		count(&queue->discarded, 1);
+		queue_impl_drop(queue, item, QUEUE_DISCARDED);
+		return QUEUE_DISCARDED;
+	case QUEUE_DISCARD_OLDEST:
+		return evict_and_push(queue, item);
+	case QUEUE_ABORT:
+	case QUEUE_SPILL:
+	default:
+		return queue_impl_push_counted(queue, rc);
+	}
+}
+
+int
+queue_push_until(struct queue_bounded *queue, void *item, uint64_t deadline)
+{
+	int rc = queue_impl_push_once(queue, item);
+
+	if (rc == -EPIPE)
+		return queue_impl_push_counted(queue, rc);
+	return rc == -EAGAIN ? wait_for_room(queue, item, deadline) : rc;
+}
+
+int
+queue_push_n(struct queue_bounded *queue, void *const *items, int n)
+{
+	/* Relaxed, both: a guess, made to decide on sampling only. */
+	uint64_t tail = queue_impl_load_rlx(&queue->ring.tail);
+	bool probed = n > 0 && (tail & queue_impl_load_rlx(&queue->sample_mask)) == 0 &&
+		      set_probe(queue, tail);
+	int rc = (int)queue_ring_push_n(&queue->ring, items, n);
+
+	if (rc > 0)
+		wake_consumer(queue);
+	else if (probed)
+		take_probe(queue, tail, false);
+	if (rc >= 0 && rc < n)
+		count(&queue->rejected, (uint64_t)(n - rc));
+	else if (rc == -EPIPE)
+		count(&queue->closed_rejected, (uint64_t)n);
+	return rc;
+}
+
+int
+queue_close(struct queue_bounded *queue)
+{
+	queue_ring_close(&queue->ring);
+	queue_impl_fence_full(); /* WAIT1 notifier */
+	queue_impl_event_notify_all(&queue->not_empty);
+	queue_impl_event_notify_all(&queue->not_full);
+	return 0;
+}
+
+/*
+ * Figures.
+ */
+
+static uint64_t
+percentile(const uint64_t *buckets, uint64_t total, unsigned percent, uint64_t longest)
+{
+	uint64_t rank = (total * percent + 99) / 100, seen = 0;
+	unsigned bucket;
+
+	for (bucket = 0; bucket < QUEUE_IMPL_SOJOURN_BUCKETS; bucket++) {
+		seen += buckets[bucket];
+		if (seen >= rank)
+			break;
+	}
+	return upper_bound_of(bucket) < longest ? upper_bound_of(bucket) : longest;
+}
+
+int
+queue_stats(const struct queue_bounded *queue, struct queue_stats *out)
+{
+	uint64_t buckets[QUEUE_IMPL_SOJOURN_BUCKETS];
+	struct queue_ring_stats ring;
+	uint64_t total = 0;
+	unsigned i;
+
+	/* Relaxed, all counters: each is right on its own. */
+	queue_ring_stats(&queue->ring, &ring);
+	memset(out, 0, sizeof *out);
+	out->capacity = ring.capacity;
+	out->depth = ring.depth;
+	out->closed = ring.closed;
+	out->pushed = ring.pushed;
+	/* Pops are all that takes items out, or else they are counted; either way never going back. */
+	out->popped = queue->drops ? queue_impl_load_rlx(&queue->delivered) : ring.popped;
+	out->rejected = queue_impl_load_rlx(&queue->rejected);
+	out->discarded = queue_impl_load_rlx(&queue->discarded);
+	out->evicted = queue_impl_load_rlx(&queue->evicted);
+	out->ran = queue_impl_load_rlx(&queue->ran);
+	out->expired = queue_impl_load_rlx(&queue->expired);
+	out->closed_rejected = queue_impl_load_rlx(&queue->closed_rejected);
+	out->waits = queue_impl_load_rlx(&queue->not_empty.waits) +
+		     queue_impl_load_rlx(&queue->not_full.waits);
+	out->wakes = queue_impl_load_rlx(&queue->not_empty.wakes) +
+		     queue_impl_load_rlx(&queue->not_full.wakes);
+	for (i = 0; i < QUEUE_IMPL_SOJOURN_BUCKETS; i++)
+		total += buckets[i] = queue_impl_load_rlx(&queue->sojourn[i]);
+	out->sojourn_samples = total;
+	out->sojourn_max = queue_impl_load_rlx(&queue->sojourn_max);
+	if (total > 0) {
+		out->sojourn_p50 = percentile(buckets, total, 50, out->sojourn_max);
+		out->sojourn_p90 = percentile(buckets, total, 90, out->sojourn_max);
+		out->sojourn_p99 = percentile(buckets, total, 99, out->sojourn_max);
+	}
+	return 0;
+}
+
+uint64_t
+queue_depth_approx(const struct queue_bounded *queue)
+{
+	return queue_ring_depth_approx(&queue->ring);
+}
+
+const char *
+queue_reason_name(enum queue_reason reason)
+{
+	switch (reason) {
+	case QUEUE_RAN:
+		return "ran";
+	case QUEUE_DISCARDED:
+		return "discarded";
+	case QUEUE_EVICTED:
+		return "evicted";
+	case QUEUE_EXPIRED:
+		return "expired";
+	case QUEUE_DESTROYED:
+		return "destroyed";
+	case QUEUE_STOPPED:
+		return "stopped";
+	case QUEUE_FAILED:
+		return "failed";
+	default:
+		return "unknown";
+	}
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef CONVEYOR_LIB_QUEUE_IMPL_H
+#define CONVEYOR_LIB_QUEUE_IMPL_H
+
+/*
+ * What lib/queue.c offers to its neighbours in lib/.
+ */
+#include <conveyor/queue.h>
+
+#include <stdbool.h>
+
+/*
+ * The queue whose pool the calling thread works for, or NULL: a QUEUE_BLOCK push into it answers
+ * -EDEADLK instead of waiting for itself.
+ */
+extern _Thread_local struct queue_bounded *queue_impl_worker_of;
+
+/*
+ * queue_pop_n that can be called off: waits until there is an item (1 to n of them are taken), the
+ * queue is closed and drained (-EPIPE), or `interrupted` answers true (-ECANCELED, nothing taken).
+ * It is asked before each sleep, and again after each queue_impl_interrupt.
+ */
+int queue_impl_pop_n_unless(struct queue_bounded *queue, void **items, int n,
+			    bool (*interrupted)(void *context), void *context);
+
+/* Makes every thread that waits in queue_impl_pop_n_unless ask again. Never waits. */
+void queue_impl_interrupt(struct queue_bounded *queue);
+
+/* Hands an item to on_drop; there must be one. */
+void queue_impl_drop(struct queue_bounded *queue, void *item, enum queue_reason reason);
+
+#endif
