@@ -132,16 +132,11 @@ enum row {
 };
 
 static const char *const names[ROWS] = {
-	"Vyukov ring, push + pop",
-	"queue_ring, push + pop",
-	"queue_ring, single producer",
-	"queue_ring, single consumer",
-	"queue_ring, both single",
-	"queue_bounded, queue_push + queue_pop",
-	"queue_bounded, both single",
-	"Vyukov ring, empty poll",
-	"queue_ring, empty poll",
-	"queue_bounded, empty poll",
+	"Vyukov ring, push + pop",     "queue_ring, push + pop",
+	"queue_ring, single producer", "queue_ring, single consumer",
+	"queue_ring, both single",     "queue_bounded, queue_push + queue_pop",
+	"queue_bounded, both single",  "Vyukov ring, empty poll",
+	"queue_ring, empty poll",      "queue_bounded, empty poll",
 };
 
 /* The row that a row is compared with. */

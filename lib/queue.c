@@ -249,8 +249,7 @@ record_sojourn(struct queue_bounded *queue, uint64_t began)
 	uint64_t mask = queue_impl_load_rlx(&queue->sample_mask);
 
 	/* The maximum first: it caps the percentiles. */
-	while (sojourn > longest &&
-	       !queue_impl_cas_acq_rel(&queue->sojourn_max, &longest, sojourn))
+	while (sojourn > longest && !queue_impl_cas_acq_rel(&queue->sojourn_max, &longest, sojourn))
 		continue;
 	count(&queue->sojourn[bucket_of(sojourn)], 1);
 	queue_impl_store_rlx(&queue->sampled_at, now);
@@ -265,7 +264,7 @@ static void
 take_probe(struct queue_bounded *queue, uint64_t position, bool delivered)
 {
 	uint64_t seen = queue_impl_load_acq(&queue->probe_position); /* QUEUE1 acquire */
-	uint64_t began = queue_impl_load_rlx(&queue->probe_time);    /* relaxed: checked by the swap */
+	uint64_t began = queue_impl_load_rlx(&queue->probe_time); /* relaxed: checked by the swap */
 
 	if (seen != position || position >= PROBE_CLAIMED ||
 	    !queue_impl_cas_acq_rel(&queue->probe_position, &seen, PROBE_IDLE))
@@ -436,7 +435,8 @@ spin(struct attempt *attempt)
 
 		if (rc != -EAGAIN) {
 			if (limit < QUEUE_IMPL_SPIN_MAX)
-				queue_impl_store32_rlx(&attempt->event->spin, limit + 1 + limit / 4);
+				queue_impl_store32_rlx(&attempt->event->spin,
+						       limit + 1 + limit / 4);
 			return rc;
 		}
 		queue_impl_pause();

@@ -137,8 +137,7 @@ seek_tail(const struct queue_ring *ring, uint64_t position)
 		uint64_t probe = position + stride - 1;
 		uint64_t seq = queue_impl_load_acq(
 			&queue_impl_ring_slot(ring, probe)->low); /* RING1 acquire */
-		int64_t ahead =
-			(int64_t)(seq - queue_impl_ring_seq(probe, QUEUE_IMPL_RING_FREE));
+		int64_t ahead = (int64_t)(seq - queue_impl_ring_seq(probe, QUEUE_IMPL_RING_FREE));
 
 		if (ahead > 0 && ahead != QUEUE_IMPL_RING_SEALED) {
 			uint64_t served = probe + (uint64_t)(ahead >> 2);

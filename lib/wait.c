@@ -13,7 +13,6 @@
 
 #define EPOCH_MASK UINT64_C(0xffffffff)
 
-
 /* With nothing to order memory by, sleep in short pieces instead of relying on a wake. */
 #define BARRIER_BROKEN 2u
 #define PIECE QUEUE_MILLISECOND
@@ -131,9 +130,9 @@ queue_impl_event_leave(struct queue_impl_event *event)
 {
 	uint64_t word = queue_impl_load_acq(&event->word);
 
-	while (!queue_impl_cas_acq_rel(
-		&event->word, &word,
-		(word - QUEUE_IMPL_EVENT_ONE) & ~QUEUE_IMPL_EVENT_WAKING)) /* WAIT2 acquire */
+	while (!queue_impl_cas_acq_rel(&event->word, &word,
+				       (word - QUEUE_IMPL_EVENT_ONE) &
+					       ~QUEUE_IMPL_EVENT_WAKING)) /* WAIT2 acquire */
 		continue;
 }
 
@@ -155,8 +154,7 @@ queue_impl_event_notify(struct queue_impl_event *event)
 		queue_impl_store_rlx(&event->woken_at, now);
 		next = (word & ~EPOCH_MASK) | QUEUE_IMPL_EVENT_WAKING | ((word + 1) & EPOCH_MASK);
 	} while (!queue_impl_cas_acq_rel(&event->word, &word, next)); /* WAIT2 release */
-	queue_impl_add_rlx(&event->wakes,
-			   (uint64_t)queue_impl_futex_wake(futex_of(event), 1));
+	queue_impl_add_rlx(&event->wakes, (uint64_t)queue_impl_futex_wake(futex_of(event), 1));
 }
 
 void

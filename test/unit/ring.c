@@ -269,6 +269,11 @@ Test(ring, create_refuses_what_is_not_valid_and_leaves_out_alone)
 	cr_assert_eq(queue_ring_create(&out, 8, 4, &allocator), -EINVAL);
 	cr_assert_eq(queue_ring_create(&out, 8, ~0u, &allocator), -EINVAL);
 	cr_assert_eq(queue_ring_create(NULL, 8, MPMC, &allocator), -EINVAL);
+	allocator.release = NULL;
+	cr_assert_eq(queue_ring_create(&out, 8, MPMC, &allocator), -EINVAL);
+	allocator.release = counting_release;
+	allocator.allocate = NULL;
+	cr_assert_eq(queue_ring_create(&out, 8, MPMC, &allocator), -EINVAL);
 	cr_assert_eq(counting.allocations, 0);
 	cr_assert_eq(out, item_of(0xa5a5));
 	cr_assert_eq(errno, 4242);

@@ -41,6 +41,11 @@
 #endif
 
 #if defined __x86_64__ && (defined QUEUE_ATOMICS_CK || defined QUEUE_IMPL_TSAN)
+#if defined __has_include
+#if !__has_include(<ck_pr.h>)
+#error "conveyor needs the headers of Concurrency Kit: libck-dev on Debian"
+#endif
+#endif
 #include <ck_pr.h>
 #endif
 #if defined QUEUE_IMPL_TSAN

@@ -137,26 +137,29 @@ queue_pop_until(struct queue_bounded *queue, void **item, uint64_t deadline)
 	return rc == -EAGAIN ? queue_impl_pop_wait(queue, item, deadline) : rc;
 }
 
+/* In a main file clang warns of inline functions that are not used; few programs use all of these. */
+#define queue_impl_typed static inline __attribute__((__unused__))
+
 /* Through uintptr_t, so that pointers to const work too, in C and in C++. */
 #define QUEUE_IMPL_TYPED(name, type)                                                               \
-	static inline int name##_push(struct queue_bounded *queue, type item)                      \
+	queue_impl_typed int name##_push(struct queue_bounded *queue, type item)                   \
 	{                                                                                          \
 		return queue_push(queue, (void *)(uintptr_t)item);                                 \
 	}                                                                                          \
-	static inline int name##_try_push(struct queue_bounded *queue, type item)                  \
+	queue_impl_typed int name##_try_push(struct queue_bounded *queue, type item)               \
 	{                                                                                          \
 		return queue_try_push(queue, (void *)(uintptr_t)item);                             \
 	}                                                                                          \
-	static inline int name##_push_until(struct queue_bounded *queue, type item,                \
-					    uint64_t deadline)                                     \
+	queue_impl_typed int name##_push_until(struct queue_bounded *queue, type item,             \
+					       uint64_t deadline)                                  \
 	{                                                                                          \
 		return queue_push_until(queue, (void *)(uintptr_t)item, deadline);                 \
 	}                                                                                          \
-	static inline int name##_push_n(struct queue_bounded *queue, type const *items, int n)     \
+	queue_impl_typed int name##_push_n(struct queue_bounded *queue, type const *items, int n)  \
 	{                                                                                          \
 		return queue_push_n(queue, (void *const *)(uintptr_t)items, n);                    \
 	}                                                                                          \
-	static inline int name##_pop(struct queue_bounded *queue, type *item)                      \
+	queue_impl_typed int name##_pop(struct queue_bounded *queue, type *item)                   \
 	{                                                                                          \
 		void *raw;                                                                         \
 		int rc = queue_pop(queue, &raw);                                                   \
@@ -165,7 +168,7 @@ queue_pop_until(struct queue_bounded *queue, void **item, uint64_t deadline)
 			*item = (type)(uintptr_t)raw;                                              \
 		return rc;                                                                         \
 	}                                                                                          \
-	static inline int name##_try_pop(struct queue_bounded *queue, type *item)                  \
+	queue_impl_typed int name##_try_pop(struct queue_bounded *queue, type *item)               \
 	{                                                                                          \
 		void *raw;                                                                         \
 		int rc = queue_try_pop(queue, &raw);                                               \
@@ -174,8 +177,8 @@ queue_pop_until(struct queue_bounded *queue, void **item, uint64_t deadline)
 			*item = (type)(uintptr_t)raw;                                              \
 		return rc;                                                                         \
 	}                                                                                          \
-	static inline int name##_pop_until(struct queue_bounded *queue, type *item,                \
-					   uint64_t deadline)                                      \
+	queue_impl_typed int name##_pop_until(struct queue_bounded *queue, type *item,             \
+					      uint64_t deadline)                                   \
 	{                                                                                          \
 		void *raw;                                                                         \
 		int rc = queue_pop_until(queue, &raw, deadline);                                   \
@@ -184,7 +187,7 @@ queue_pop_until(struct queue_bounded *queue, void **item, uint64_t deadline)
 			*item = (type)(uintptr_t)raw;                                              \
 		return rc;                                                                         \
 	}                                                                                          \
-	static inline int name##_pop_n(struct queue_bounded *queue, type *items, int n)            \
+	queue_impl_typed int name##_pop_n(struct queue_bounded *queue, type *items, int n)         \
 	{                                                                                          \
 		return queue_pop_n(queue, (void **)(uintptr_t)items, n);                           \
 	}

@@ -63,8 +63,8 @@ queue_impl_ring_slot(const struct queue_ring *ring, uint64_t position)
 queue_impl_inline bool
 queue_impl_ring_taken(const struct queue_ring *ring, uint64_t position)
 {
-	uint64_t seq = queue_impl_load_acq(
-		&queue_impl_ring_slot(ring, position)->low); /* RING2 acquire */
+	uint64_t seq =
+		queue_impl_load_acq(&queue_impl_ring_slot(ring, position)->low); /* RING2 acquire */
 
 	return (int64_t)(seq - queue_impl_ring_seq(position + ring->mask + 1, 0)) >= 0;
 }
@@ -119,7 +119,7 @@ queue_impl_ring_take(struct queue_ring *ring, uint32_t mode, uint64_t position, 
 	/* Relaxed: the item changes only together with seq, which is checked by the swap. */
 	value = queue_impl_load_rlx(&slot->high);
 	if (mode & QUEUE_SINGLE_CONSUMER)
-		queue_impl_store_rel(&slot->low, next); /* RING2 release */
+		queue_impl_store_rel(&slot->low, next);		  /* RING2 release */
 	else if (!queue_impl_cas_acq_rel(&slot->low, &seq, next)) /* RING2 release */
 		return QUEUE_IMPL_RING_PASSED;
 	*item = (void *)(uintptr_t)value;
