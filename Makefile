@@ -86,7 +86,8 @@ BACK_END := $(if $(filter c11,$(ATOMICS)),-DQUEUE_ATOMICS_C11,-DQUEUE_ATOMICS_CK
 MACHINE := $(if $(filter x86_64,$(ARCH)),-mcx16)
 SANITIZER := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) \
 	$(if $(findstring undefined,$(SANITIZE)),-fno-sanitize-recover=all)
-OWN_CFLAGS := $(strip -std=c11 $(WARNINGS) -D_GNU_SOURCE $(BACK_END) $(MACHINE) -pthread $(SANITIZER))
+OWN_CFLAGS := -std=c11 $(WARNINGS) -D_GNU_SOURCE $(BACK_END)
+OWN_CFLAGS := $(strip $(OWN_CFLAGS) $(MACHINE) -pthread $(SANITIZER))
 OWN_LDFLAGS := $(strip -pthread $(SANITIZER))
 
 # The archiver that belongs to the compiler.
@@ -147,7 +148,8 @@ TEST_SOURCES := $(SUPPORT_SOURCES) $(UNIT_SOURCES) $(STRESS_SOURCES)
 SOURCES := $(LIB_SOURCES) $(TEST_SOURCES) $(EXAMPLE_SOURCES) $(SECKILL_SOURCES) $(BENCH_SOURCES)
 
 $(call objects,$(LIB_SOURCES)): OWN_CFLAGS += -Ilib
-$(call objects,$(TEST_SOURCES)): OWN_CFLAGS += -Ilib -Itest/support $(if $(STAND_IN),-DUNIT_STAND_IN)
+$(call objects,$(TEST_SOURCES)): OWN_CFLAGS += -Ilib -Itest/support
+$(call objects,$(TEST_SOURCES)): OWN_CFLAGS += $(if $(STAND_IN),-DUNIT_STAND_IN)
 
 $(OUT)/obj/%.o: %.c $(OUT)/flags
 	@mkdir -p $(@D)

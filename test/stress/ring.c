@@ -627,7 +627,7 @@ run_round(struct stress_random *random)
 	trial.repeats = 1;
 	if (option_sprint) {
 		trial.items = stress_random_below(random, 10);
-		trial.repeats = 1000;
+		trial.repeats = 300;
 	}
 	trial.random = stress_random_init(stress_random(random));
 

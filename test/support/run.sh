@@ -11,7 +11,7 @@ here=$(dirname "$0")
 # shellcheck source=test/support/report.sh
 . "$here/report.sh"
 
-# Tests ask for too much memory on purpose; to the sanitizers' allocators that is an error of its own.
+# Tests ask for too much memory on purpose, which the sanitizers would take for an error.
 ASAN_OPTIONS=allocator_may_return_null=1${ASAN_OPTIONS:+:$ASAN_OPTIONS}
 TSAN_OPTIONS=allocator_may_return_null=1${TSAN_OPTIONS:+:$TSAN_OPTIONS}
 export ASAN_OPTIONS TSAN_OPTIONS

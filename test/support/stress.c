@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PATIENCE 60 /* seconds that a program may go on after its time */
+#define PATIENCE 240 /* seconds that a program may go on after its time */
 
 uint64_t stress_seed;
 

@@ -42,7 +42,7 @@ extern uint64_t stress_seed;
 
 /*
  * Reads the options (those of the table and --seed, --seconds, --help), prints the seed, starts the
- * clock. A program that is still running a minute after its time is taken for hung: it then says so
+ * clock. A program that is still running four minutes after its time is taken for hung: it says so
  * and exits 1.
  */
 void stress_begin(int argc, char **argv, const struct stress_option *options);
