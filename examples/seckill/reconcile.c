@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * The sums, done by SQL on what is in the database: do all who took part in a sale tell the same
+ * story? The gateways say what they told the users, the stock what is left, the steps what they
+ * did; and the rows of `orders` are what was really stored.
+ */
+#include "store.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+void
+mismatch_add(char mismatch[MISMATCH_SIZE], const char *format, ...)
+{
+	size_t length = strlen(mismatch);
+	va_list arguments;
+
+	if (length > 0 && length < MISMATCH_SIZE - 1)
+		length += (size_t)snprintf(mismatch + length, MISMATCH_SIZE - length, "; ");
+	if (length >= MISMATCH_SIZE)
+		return;
+	va_start(arguments, format);
+	vsnprintf(mismatch + length, MISMATCH_SIZE - length, format, arguments);
+	va_end(arguments);
+}
+
+/* The sums of one run, and where they go. */
+struct sums {
+	struct store *store;
+	long long run;
+	char mode[16];
+	char *mismatch;
+};
+
+/* One number; the run is ?1. An error is a mismatch, too. */
+static long long
+ask(struct sums *sums, const char *sql, const char *parameter)
+{
+	sqlite3_stmt *statement = NULL;
+	long long answer = -1;
+
+	if (sqlite3_prepare_v2(sums->store->db, sql, -1, &statement, NULL) == SQLITE_OK) {
+		(void)sqlite3_bind_int64(statement, 1, sums->run);
+		if (parameter)
+			(void)sqlite3_bind_text(statement, 2, parameter, -1, SQLITE_STATIC);
+		if (sqlite3_step(statement) == SQLITE_ROW)
+			answer = sqlite3_column_int64(statement, 0);
+	}
+	if (answer < 0)
+		mismatch_add(sums->mismatch, "run %lld: %s", sums->run,
+			     sqlite3_errmsg(sums->store->db));
+	(void)sqlite3_finalize(statement);
+	return answer;
+}
+
+static void conclude_line(struct sums *sums, bool good, const char *format, ...)
+	__attribute__((__format__(__printf__, 3, 4)));
+
+/* Ends a line of the table with what came out of a comparison. */
+static void
+conclude_line(struct sums *sums, bool good, const char *format, ...)
+{
+	char text[256];
+	va_list arguments;
+
+	puts(good ? "  ok" : "  MISMATCH");
+	if (good)
+		return;
+	va_start(arguments, format);
+	vsnprintf(text, sizeof text, format, arguments);
+	va_end(arguments);
+	mismatch_add(sums->mismatch, "run %lld (%s): %s", sums->run, sums->mode, text);
+}
+
+static void
+print_number(const char *name, long long number)
+{
+	char text[TEXT_SIZE];
+
+	printf("  %-18s %14s", name, text_number(text, (uint64_t)number));
+}
+
+/* ", risk 12, queue full 7", for those who want to know. */
+static void
+print_reasons(struct sums *sums, const char *outcome)
+{
+	const char *before = "   ";
+	sqlite3_stmt *statement;
+
+	if (sqlite3_prepare_v2(sums->store->db,
+			       "SELECT reason, sum(requests) AS n FROM outcomes WHERE run = ?1"
+			       " AND outcome = ?2 AND reason <> '' GROUP BY reason HAVING n > 0"
+			       " ORDER BY n DESC",
+			       -1, &statement, NULL) != SQLITE_OK)
+		return;
+	(void)sqlite3_bind_int64(statement, 1, sums->run);
+	(void)sqlite3_bind_text(statement, 2, outcome, -1, SQLITE_STATIC);
+	while (sqlite3_step(statement) == SQLITE_ROW) {
+		char text[TEXT_SIZE];
+
+		printf("%s%s %s", before, (const char *)sqlite3_column_text(statement, 0),
+		       text_number(text, (uint64_t)sqlite3_column_int64(statement, 1)));
+		before = ", ";
+	}
+	(void)sqlite3_finalize(statement);
+}
+
+/* offered = sold + sold out + rate-limited + rejected + timed out + malformed */
+static void
+reconcile_requests(struct sums *sums)
+{
+	static const char *const outcomes[] = {"sold",	   "sold out",	"rate-limited",
+					       "rejected", "timed out", "malformed"};
+	long long offered = ask(sums, "SELECT sum(requests) FROM offered WHERE run = ?1", NULL);
+	long long sum = 0;
+
+	for (size_t i = 0; i < sizeof outcomes / sizeof *outcomes; i++) {
+		long long n = ask(sums,
+				  "SELECT sum(requests) FROM outcomes WHERE run = ?1"
+				  " AND outcome = ?2",
+				  outcomes[i]);
+
+		sum += n;
+		print_number(outcomes[i], n);
+		print_reasons(sums, outcomes[i]);
+		putchar('\n');
+	}
+	print_number("offered", offered);
+	fputs("   = the sum of these", stdout);
+	conclude_line(sums, offered == sum, "%lld requests offered, %lld accounted for", offered,
+		      sum);
+}
+
+/* stock sold == rows in orders == successes told to users, in pieces and in orders */
+static void
+reconcile_orders(struct sums *sums)
+{
+	static const char told_sql[] =
+		"SELECT sum(requests) FROM outcomes WHERE run = ?1 AND outcome = 'sold'";
+	static const char told_pieces_sql[] =
+		"SELECT sum(pieces) FROM outcomes WHERE run = ?1 AND outcome = 'sold'";
+	static const char wrong_items_sql[] =
+		"SELECT count(*) FROM stock WHERE run = ?1 AND pieces - remaining <>"
+		" (SELECT coalesce(sum(quantity), 0) FROM orders"
+		"  WHERE orders.run = ?1 AND orders.item = stock.item)";
+	static const char step_sql[] = "SELECT orders FROM steps WHERE run = ?1 AND step = ?2";
+	long long rows = ask(sums, "SELECT count(*) FROM orders WHERE run = ?1", NULL);
+	long long told = ask(sums, told_sql, NULL);
+	long long left_stock =
+		ask(sums, "SELECT sum(pieces - remaining) FROM stock WHERE run = ?1", NULL);
+	long long stored =
+		ask(sums, "SELECT coalesce(sum(quantity), 0) FROM orders WHERE run = ?1", NULL);
+	long long told_pieces = ask(sums, told_pieces_sql, NULL);
+	long long wrong_items = ask(sums, wrong_items_sql, NULL);
+	long long notified = ask(sums, step_sql, "notification");
+	long long counted = ask(sums, step_sql, "statistics");
+
+	print_number("orders", rows);
+	fputs("   = successes told to users", stdout);
+	conclude_line(sums, rows == told, "%lld orders stored, %lld successes told", rows, told);
+	print_number("", rows);
+	fputs("   = users notified = orders in the statistics", stdout);
+	conclude_line(sums, rows == notified && rows == counted,
+		      "%lld orders stored, %lld notified, %lld in the statistics", rows, notified,
+		      counted);
+	print_number("pieces in orders", stored);
+	fputs("   = stock sold = pieces told to users", stdout);
+	conclude_line(sums, stored == left_stock && stored == told_pieces && wrong_items == 0,
+		      "%lld pieces left the stock, %lld are in orders, %lld were told", left_stock,
+		      stored, told_pieces);
+}
+
+static void
+reconcile_users(struct sums *sums)
+{
+	long long twice = ask(sums,
+			      "SELECT count(*) FROM (SELECT user FROM orders WHERE run = ?1"
+			      " GROUP BY user HAVING count(*) > 1)",
+			      NULL);
+
+	print_number("users sold twice", twice);
+	conclude_line(sums, twice == 0, "%lld users were sold twice", twice);
+}
+
+static void
+reconcile(struct sums *sums)
+{
+	printf("Run %lld, %s, by SQL from %s\n", sums->run, sums->mode, sums->store->path);
+	if (ask(sums, "SELECT count(*) FROM offered WHERE run = ?1", NULL) == 0) {
+		puts("  was not finished");
+		mismatch_add(sums->mismatch, "run %lld (%s) was not finished", sums->run,
+			     sums->mode);
+		return;
+	}
+	reconcile_requests(sums);
+	reconcile_orders(sums);
+	reconcile_users(sums);
+	putchar('\n');
+}
+
+/* The runs that a statement selects. Returns how many there are. */
+static int
+reconcile_selected(struct store *store, sqlite3_stmt *runs, char mismatch[MISMATCH_SIZE])
+{
+	int n = 0;
+
+	while (sqlite3_step(runs) == SQLITE_ROW) {
+		struct sums sums = {
+			.store = store, .run = sqlite3_column_int64(runs, 0), .mismatch = mismatch};
+
+		snprintf(sums.mode, sizeof sums.mode, "%s",
+			 (const char *)sqlite3_column_text(runs, 1));
+		reconcile(&sums);
+		n++;
+	}
+	return n;
+}
+
+/* The run of this number, or all runs if it is 0. */
+static void
+reconcile_runs(struct store *store, long long run, char mismatch[MISMATCH_SIZE])
+{
+	sqlite3_stmt *runs = NULL;
+	int n = 0, rc;
+
+	rc = sqlite3_prepare_v2(store->db,
+				"SELECT run, mode FROM runs WHERE ?1 IN (0, run) ORDER BY run", -1,
+				&runs, NULL);
+	if (rc == SQLITE_OK) {
+		(void)sqlite3_bind_int64(runs, 1, run);
+		n = reconcile_selected(store, runs, mismatch);
+		rc = sqlite3_finalize(runs);
+	}
+	if (rc != SQLITE_OK)
+		mismatch_add(mismatch, "database %s: %s", store->path, sqlite3_errmsg(store->db));
+	else if (n == 0)
+		mismatch_add(mismatch, "there are no runs in %s", store->path);
+}
+
+void
+reconcile_run(struct store *store, long long run, char mismatch[MISMATCH_SIZE])
+{
+	reconcile_runs(store, run, mismatch);
+}
+
+void
+reconcile_file(const char *path, char mismatch[MISMATCH_SIZE])
+{
+	struct store *store;
+
+	if (store_open_existing(&store, path) != 0) {
+		mismatch_add(mismatch, "there is no database to read");
+		return;
+	}
+	reconcile_runs(store, 0, mismatch);
+	store_close(store);
+}
