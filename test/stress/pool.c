@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Producers push into a pool that is resized at random, from outside and from its own handlers,
- * while handlers fail, end their threads, and push into the pool's own queue; then it is stopped in
+ * while handlers fail and end their threads and memory runs out now and then; then it is stopped in
  * one of several ways, often with items everywhere.
  *
  * What must hold: each item that was pushed has had exactly one end (handled, dead letter, dropped)
@@ -202,6 +202,26 @@ bury(void *argument)
 		((struct item *)context)->dead++;
 }
 
+/* Workers that are told to go and then to stay: in the end there are as many as were asked for. */
+static void
+settle(void)
+{
+	struct queue_pool_stats stats;
+	uint64_t i, pauses = roll(2000);
+	int workers = 1 + (int)roll(workers_max);
+
+	resize();
+	for (i = 0; i < pauses; i++)
+		queue_impl_pause();
+	while (queue_pool_resize(pool, workers) != 0)
+		continue;
+	do {
+		(void)queue_pool_stats(pool, &stats);
+		stress_check(stats.workers == workers, "%d workers asked for", stats.workers);
+		sched_yield();
+	} while (stats.running != workers);
+}
+
 static uint32_t
 dropped(const struct item *item)
 {
@@ -276,6 +296,8 @@ one_round(void)
 	memset(producers, 0, sizeof producers);
 	stress_check(queue_pool_create(&pool, &pool_options) == 0, "queue_pool_create");
 
+	for (i = 0; i < 8; i++)
+		settle();
 	stress_start(&grave_digger, bury, NULL);
 	stress_start(&resizer, resize_at_random, (void *)(uintptr_t)stream++);
 	for (i = 0; i < producers_number; i++) {

@@ -13,7 +13,7 @@
  *    after it.
  *
  * With --sprint 1, the same threads run a great many tiny rounds, which are mostly beginnings and
- * ends. With --lag 1, threads yield between operations, are stopped by signals at any instruction for a
+ * ends. With --lag 1, threads yield between operations, signals stop them at any instruction for a
  * millisecond, and hints are put back to what they once were.
  */
 /* ARGS: --role mpmc */

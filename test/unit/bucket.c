@@ -1117,14 +1117,16 @@ shared_clock(void *context)
 	return now;
 }
 
-/* Until the feed's thread has looked once more, in full. */
-static void
-let_it_look(void)
+/* What there is once the feed's thread has looked in full, or has made more than is right. */
+static uint64_t
+once_it_looked(const struct queue_token_feed *feed, uint64_t right)
 {
 	uint32_t calls = queue_impl_load32_acq(&shared_calls);
 
-	while (queue_impl_load32_acq(&shared_calls) - calls < 2)
+	while (queue_impl_load32_acq(&shared_calls) - calls < 2 &&
+	       queue_token_feed_available_approx(feed) <= right)
 		(void)sched_yield();
+	return queue_token_feed_available_approx(feed);
 }
 
 Test(token_feed, saves_up_nothing_while_it_is_full, .timeout = 30)
@@ -1136,19 +1138,40 @@ Test(token_feed, saves_up_nothing_while_it_is_full, .timeout = 30)
 	cr_assert_eq(queue_token_feed_create(&feed, &options), 0);
 	queue_impl_store_rel(&shared_now, DAY);
 	cr_assert_eq(queue_token_feed_take(feed, 100), 0);
-	let_it_look();
-	cr_assert_eq(queue_token_feed_available_approx(feed), 0);
+	cr_assert_eq(once_it_looked(feed, 0), 0);
 	queue_impl_store_rel(&shared_now, DAY + 99 * QUEUE_MILLISECOND);
-	let_it_look();
-	cr_assert_eq(queue_token_feed_available_approx(feed), 99);
+	cr_assert_eq(once_it_looked(feed, 99), 99);
 	/* Full again, but only after a token too many to be kept. */
 	queue_impl_store_rel(&shared_now, DAY + 101 * QUEUE_MILLISECOND);
 	while (queue_token_feed_available_approx(feed) < 100)
 		(void)sched_yield();
 	queue_impl_store_rel(&shared_now, 2 * DAY);
 	cr_assert_eq(queue_token_feed_take(feed, 1), 0);
-	let_it_look();
-	cr_assert_eq(queue_token_feed_available_approx(feed), 99);
+	cr_assert_eq(once_it_looked(feed, 99), 99);
+	cr_assert_eq(queue_token_feed_destroy(feed), 0);
+}
+
+Test(token_feed, a_take_from_a_full_queue_wakes_the_thread, .timeout = 30)
+{
+	struct queue_token_feed_options options = {.tokens = 1000000, .burst = 1};
+	uint64_t start, took, best = QUEUE_NEVER;
+	struct queue_token_feed *feed;
+	int i;
+
+	cr_assert_eq(queue_token_feed_create(&feed, &options), 0);
+	for (i = 0; i < 10; i++) {
+		/* Full for long enough that the thread sleeps. */
+		for (start = queue_now(); queue_now() < start + 5 * QUEUE_MILLISECOND;)
+			(void)sched_yield();
+		start = queue_now();
+		if (queue_token_feed_take(feed, 1) != 0)
+			continue;
+		cr_assert_eq(queue_token_feed_take_until(feed, 1, QUEUE_NEVER), 0);
+		took = queue_now() - start;
+		best = took < best ? took : best;
+	}
+	/* By itself it would have looked again within 50 ms of when it began to sleep. */
+	cr_assert_lt(best, 20 * QUEUE_MILLISECOND);
 	cr_assert_eq(queue_token_feed_destroy(feed), 0);
 }
 

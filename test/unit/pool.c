@@ -43,6 +43,7 @@ struct world {
 	sem_t begun, go; /* slow_handler: posts, waits */
 	int (*extra)(struct world *world, uintptr_t item);
 	uint32_t answer;
+	uint32_t ended;
 };
 
 static struct world world;
@@ -594,6 +595,21 @@ Test(pool, a_handler_that_ends_its_thread_costs_what_the_thread_held_and_no_work
 	finish();
 }
 
+Test(pool, another_worker_takes_the_place_of_one_whose_thread_was_ended, .timeout = 60)
+{
+	struct queue_pool_options options;
+
+	make_queue(16);
+	world.extra = exit_thread;
+	options = pool_options(extra_handler);
+	make_pool(&options);
+	push(0, 5);
+	EVENTUALLY(get(&world.handled_total) == 4);
+	EVENTUALLY(stats().running == 1);
+	EVENTUALLY(threads_called("pool/0\n") == 1);
+	finish();
+}
+
 Test(pool, when_no_thread_can_take_over_from_those_that_handlers_ended_stop_says_so, .timeout = 60)
 {
 	struct queue_pool_options options;
@@ -1035,6 +1051,37 @@ Test(pool, threads_have_names_that_keep_the_number_when_they_are_cut, .timeout =
 	options = pool_options(quick_handler);
 	make_pool(&options);
 	EVENTUALLY(threads_called("pool/0\n") == 1);
+	finish();
+}
+
+static pthread_key_t key;
+
+static void
+take_time_to_end(void *value)
+{
+	usleep(20000);
+	bump(value);
+}
+
+static int
+have_something_to_end(struct world *context, uintptr_t number)
+{
+	(void)number;
+	return pthread_setspecific(key, &context->ended);
+}
+
+Test(pool, when_stop_returns_its_threads_have_ended, .timeout = 60)
+{
+	struct queue_pool_options options;
+
+	cr_assert_eq(pthread_key_create(&key, take_time_to_end), 0);
+	make_queue(4);
+	world.extra = have_something_to_end;
+	options = pool_options(extra_handler);
+	make_pool(&options);
+	push(0, 1);
+	cr_assert_eq(queue_pool_stop(world.pool, QUEUE_POOL_DRAIN, QUEUE_NEVER), 0);
+	cr_assert_eq(world.ended, 1);
 	finish();
 }
 

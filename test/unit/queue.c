@@ -1423,6 +1423,39 @@ Test(queue, a_pop_waits_for_an_item, .timeout = 60)
 	}
 }
 
+Test(queue, a_push_that_is_not_sampled_wakes_too, .timeout = 60)
+{
+	for (unsigned flags = 0; flags <= ROLES; flags++) {
+		struct world world = {.now = QUEUE_SECOND};
+		struct queue_options options = options_for(&world, QUEUE_BLOCK, 2);
+		struct waiter waiter = {.item = NULL};
+		struct queue_bounded *queue;
+		uint64_t samples;
+		void *item;
+
+		options.flags = flags;
+		options.clock = driven_clock;
+		queue = create(&world, &options);
+		/* Time stands still: under such a load hardly any push is looked at. */
+		for (int i = 0; i < 100000; i++) {
+			EXPECT(queue_push(queue, NULL) == 0);
+			EXPECT(queue_pop(queue, &item) == 0);
+		}
+		samples = stats_of(queue).sojourn_samples;
+		waiter_start(&waiter, queue, call_pop);
+		await_sleeps(queue, 1);
+		EXPECT(queue_push(queue, item_of(7)) == 0);
+		EXPECT(waiter_join(&waiter) == 0 && waiter.item == item_of(7));
+		fill(queue, 1, 2);
+		waiter_start(&waiter, queue, call_push);
+		await_sleeps(queue, 2);
+		EXPECT(queue_pop(queue, &item) == 0);
+		EXPECT(waiter_join(&waiter) == 0);
+		EXPECT(stats_of(queue).sojourn_samples == samples);
+		EXPECT(queue_destroy(queue) == 0);
+	}
+}
+
 Test(queue, a_blocking_push_waits_for_room, .timeout = 60)
 {
 	for (unsigned flags = 0; flags <= ROLES; flags++) {
