@@ -8,8 +8,9 @@ set -eu
 seckill=$1
 shift
 
-echo 'A flash sale: a million users, ten thousand pieces, two seconds. Once without queues (sync)'
-echo 'and once with them (async). Ctrl-C ends it early, and still accounts for everything.'
+echo 'A flash sale: a million users, ten thousand pieces, two seconds. First without'
+echo 'queues (sync), then with them (async). Ctrl-C ends it early, and still accounts'
+echo 'for every request.'
 echo
 # The time limit is for machines that are too slow for it; it is not reached otherwise.
 exec "$seckill" --mode both --seconds 20 "$@"

@@ -94,21 +94,17 @@ gateway_deadline_of(const void *item)
 
 /* ---- Counting -------------------------------------------------------------------------------- */
 
+/*
+ * Requests are counted once as they come, and once as they end: that the two agree is one of the
+ * sums. `answered` is when the answer went out.
+ */
 static void
-count_outcome(struct gateway *gateway, enum outcome outcome)
-{
-	tally_add(&gateway->tally.offered, 1);
-	tally_add(&gateway->tally.outcomes[outcome], 1);
-}
-
-/* `answered` is when the answer went out. */
-static void
-count_request(struct gateway *gateway, const struct purchase *purchase, enum outcome outcome,
-	      uint64_t answered)
+count_end(struct gateway *gateway, const struct purchase *purchase, enum outcome outcome,
+	  uint64_t answered)
 {
 	uint64_t latency = answered > purchase->due ? answered - purchase->due : 0;
 
-	count_outcome(gateway, outcome);
+	tally_add(&gateway->tally.outcomes[outcome], 1);
 	if (outcome == OUTCOME_TIMED_OUT)
 		return;
 	histogram_add(&gateway->tally.answers, latency);
@@ -125,7 +121,7 @@ take_answer(struct gateway *gateway, struct request *request)
 {
 	if (!request)
 		return; /* the wake-up call */
-	count_request(gateway, &request->purchase, request->outcome, request->answered);
+	count_end(gateway, &request->purchase, request->outcome, request->answered);
 	list_remove(request);
 	gateway->n_open--;
 	queue_call_release(&request->call);
@@ -200,7 +196,7 @@ offer(struct gateway *gateway, const struct purchase *purchase, uint64_t deadlin
 	struct request *request = shop_allocate(sizeof *request);
 
 	if (!request) {
-		count_request(gateway, purchase, OUTCOME_MEMORY, queue_now());
+		count_end(gateway, purchase, OUTCOME_MEMORY, queue_now());
 		return;
 	}
 	(void)queue_call_init(&request->call, &call);
@@ -240,6 +236,7 @@ serve(struct gateway *gateway, const struct purchase *purchase, uint64_t now)
 	uint64_t deadline = purchase->due + shop->options->deadline_ms * QUEUE_MILLISECOND;
 	enum outcome outcome;
 
+	tally_add(&gateway->tally.offered, 1);
 	if (now > deadline) {
 		outcome = OUTCOME_TIMED_OUT; /* nobody is there any more */
 	} else if (shop->options->rate > 0 && queue_bucket_take_at(&shop->bucket, 1, now) != 0) {
@@ -251,7 +248,7 @@ serve(struct gateway *gateway, const struct purchase *purchase, uint64_t now)
 		outcome = sell_here(shop, purchase, deadline);
 		now = queue_now();
 	}
-	count_request(gateway, purchase, outcome, now);
+	count_end(gateway, purchase, outcome, now);
 }
 
 /* The next request of the source, which may be one of the future: 0, or -EPIPE. */
@@ -268,10 +265,12 @@ next_request(struct gateway *gateway, struct purchase *purchase)
 		if (gateway->n_open == window)
 			continue;
 		rc = source_next(gateway->shop->source, purchase, oldest_deadline(gateway));
-		if (rc == SOURCE_MALFORMED)
-			count_outcome(gateway, OUTCOME_MALFORMED);
-		else if (rc != -EAGAIN)
+		if (rc == SOURCE_MALFORMED) {
+			tally_add(&gateway->tally.offered, 1);
+			tally_add(&gateway->tally.outcomes[OUTCOME_MALFORMED], 1);
+		} else if (rc != -EAGAIN) {
 			return rc;
+		}
 	}
 }
 

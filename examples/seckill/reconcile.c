@@ -82,11 +82,10 @@ print_number(const char *name, long long number)
 	printf("  %-18s %14s", name, text_number(text, (uint64_t)number));
 }
 
-/* ", risk 12, queue full 7", for those who want to know. */
+/* What an outcome consists of. */
 static void
 print_reasons(struct sums *sums, const char *outcome)
 {
-	const char *before = "   ";
 	sqlite3_stmt *statement;
 
 	if (sqlite3_prepare_v2(sums->store->db,
@@ -100,9 +99,8 @@ print_reasons(struct sums *sums, const char *outcome)
 	while (sqlite3_step(statement) == SQLITE_ROW) {
 		char text[TEXT_SIZE];
 
-		printf("%s%s %s", before, (const char *)sqlite3_column_text(statement, 0),
+		printf("    %-16s %14s\n", (const char *)sqlite3_column_text(statement, 0),
 		       text_number(text, (uint64_t)sqlite3_column_int64(statement, 1)));
-		before = ", ";
 	}
 	(void)sqlite3_finalize(statement);
 }
@@ -124,8 +122,8 @@ reconcile_requests(struct sums *sums)
 
 		sum += n;
 		print_number(outcomes[i], n);
-		print_reasons(sums, outcomes[i]);
 		putchar('\n');
+		print_reasons(sums, outcomes[i]);
 	}
 	print_number("offered", offered);
 	fputs("   = the sum of these", stdout);
@@ -161,7 +159,7 @@ reconcile_orders(struct sums *sums)
 	fputs("   = successes told to users", stdout);
 	conclude_line(sums, rows == told, "%lld orders stored, %lld successes told", rows, told);
 	print_number("", rows);
-	fputs("   = users notified = orders in the statistics", stdout);
+	fputs("   = notified = in the statistics", stdout);
 	conclude_line(sums, rows == notified && rows == counted,
 		      "%lld orders stored, %lld notified, %lld in the statistics", rows, notified,
 		      counted);

@@ -139,38 +139,43 @@ text_time(char text[TEXT_SIZE], uint64_t nanoseconds)
 
 /* ---- The comparison -------------------------------------------------------------------------- */
 
+static void
+report_load(const struct options *options)
+{
+	char a[TEXT_SIZE], b[TEXT_SIZE];
+
+	if (options->input)
+		printf("Load   %s",
+		       strcmp(options->input, "-") == 0 ? "standard input" : options->input);
+	else
+		printf("Load   %s/s for %llu ms, then %s users within %llu ms; seed %llu",
+		       text_number(a, options->steady_rate), (unsigned long long)options->steady_ms,
+		       text_number(b, options->users), (unsigned long long)options->spike_ms,
+		       (unsigned long long)options->seed);
+	puts(options->fast ? "; as fast as can be" : "");
+}
+
 void
 report_setting(const struct options *options)
 {
 	char a[TEXT_SIZE], b[TEXT_SIZE];
 
-	if (options->input)
-		printf("Requests from %s",
-		       strcmp(options->input, "-") == 0 ? "standard input" : options->input);
-	else
-		printf("%s requests per second for %llu ms, then %s users within %llu ms, seed "
-		       "%llu",
-		       text_number(a, options->steady_rate), (unsigned long long)options->steady_ms,
-		       text_number(b, options->users), (unsigned long long)options->spike_ms,
-		       (unsigned long long)options->seed);
-	puts(options->fast ? ", as fast as they can be taken" : "");
-
-	printf("%s pieces", text_number(a, options->stock));
+	report_load(options);
+	printf("Sale   %s pieces", text_number(a, options->stock));
 	if (options->items > 1)
 		printf(" of each of %s items", text_number(b, options->items));
-	if (options->rate > 0) {
-		printf("; %s requests per second are let through", text_number(a, options->rate));
-		printf(", bursts of %s", text_number(b, options->burst));
-	}
-	printf("\nAnswers count for %llu ms. %llu gateways\n",
-	       (unsigned long long)options->deadline_ms, (unsigned long long)options->gateways);
+	if (options->rate > 0)
+		printf("; %s requests/s are let through, bursts of %s",
+		       text_number(a, options->rate), text_number(b, options->burst));
+	printf("\nShop   %llu gateways; an answer counts for %llu ms\n",
+	       (unsigned long long)options->gateways, (unsigned long long)options->deadline_ms);
 	if (options->sync)
-		puts("Sync: each takes one request at a time through all steps");
+		puts("sync   a gateway takes one request at a time through all steps");
 	if (options->async)
-		printf("Async: a request queue of %s, policy %s, %llu workers\n",
+		printf("async  a request queue of %s, policy %s, %llu workers\n",
 		       text_number(a, options->capacity), options->policy_name,
 		       (unsigned long long)options->workers);
-	printf("Waits: risk check %llu us, stock %llu us, notification %llu us, statistics %llu us\n\n",
+	printf("Waits  risk %llu us, stock %llu us, notification %llu us, statistics %llu us\n\n",
 	       (unsigned long long)options->risk_us, (unsigned long long)options->stock_us,
 	       (unsigned long long)options->notify_us, (unsigned long long)options->stats_us);
 	fflush(stdout);
@@ -305,8 +310,7 @@ report_comparison(const struct figures *columns, int n)
 	print_row("                max", columns, n, text_time, sale_max);
 	print_row("first request to last answer", columns, n, text_time, elapsed);
 	print_row("then, to finish all steps", columns, n, text_time, drain);
-	puts("Latency counts from a request's arrival, whether or not anybody was free to take "
-	     "it.\n");
+	puts("Latency counts from the arrival, whether or not a gateway was free.\n");
 }
 
 /* ---- Messages and the status line ------------------------------------------------------------ */
