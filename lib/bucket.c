@@ -44,7 +44,7 @@ __extension__ typedef unsigned __int128 ticks;
 
 /* A clock that others drive moves while we sleep: look at it this often, in real time. */
 #define DRIVEN_CLOCK_PIECE QUEUE_MILLISECOND
-/* And this often at what nobody wakes us for: tokens that a set or a refund has made come earlier. */
+/* And this often whether a set or a refund, which wake nobody, has made tokens come earlier. */
 #define PATIENCE (50 * QUEUE_MILLISECOND)
 
 /* A feed's thread does not get up more often than this; tokens due in between come together. */
@@ -585,6 +585,7 @@ queue_token_feed_take(struct queue_token_feed *feed, uint64_t n)
 {
 	uint64_t ready = queue_impl_load_acq(&feed->ready);
 	void *tokens[FEED_BATCH];
+	bool was_full;
 
 	if (n > feed->rate.burst)
 		return -EINVAL;
@@ -592,11 +593,12 @@ queue_token_feed_take(struct queue_token_feed *feed, uint64_t n)
 		if (ready < n)
 			return -EAGAIN;
 	} while (!queue_impl_cas_acq_rel(&feed->ready, &ready, ready - n)); /* FEED1 acquire */
-	if (n > 0 && ready == feed->rate.burst && !(feed->flags & QUEUE_FEED_MANUAL))
-		feed_ring_bell(feed);
+	was_full = n > 0 && ready == feed->rate.burst;
 	while (n > 0)
 		n -= (uint64_t)queue_ring_pop_n(feed->ring, tokens,
 						n < FEED_BATCH ? (ptrdiff_t)n : FEED_BATCH);
+	if (was_full && !(feed->flags & QUEUE_FEED_MANUAL))
+		feed_ring_bell(feed);
 	return 0;
 }
 

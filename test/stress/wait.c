@@ -8,6 +8,7 @@
  *   deadlines the same, with deadlines that come while the wake is on its way, and threads that
  *             leave for good after one; those that stay have to be woken all the same
  *   signals   the same, under a storm of signals
+ *   handover  one item between two threads, each of which comes as the other falls asleep
  *   stuck     a thread that was woken does not run: after a while others are woken instead
  *   close     close wakes everybody on both sides, and who is out has let go of the queue
  */
@@ -15,6 +16,10 @@
 /* ARGS: --test tokens */
 /* ARGS: --test deadlines */
 /* ARGS: --test signals */
+/* ARGS: --test handover --roles 0 */
+/* ARGS: --test handover --roles 1 */
+/* ARGS: --test handover --roles 2 */
+/* ARGS: --test handover --roles 3 */
 /* ARGS: --test stuck */
 /* ARGS: --test close */
 #include <conveyor/queue.h>
@@ -388,6 +393,91 @@ circle_round(uint64_t number, bool hasty, bool storm)
 	}
 }
 
+/* ---- handover ------------------------------------------------------------------------------- */
+
+/*
+ * A push publishes its item and looks who sleeps; a pop says that it will sleep and looks for an
+ * item. What goes wrong when one of these two orders is lost goes wrong within nanoseconds, so the
+ * one takes his time, sometimes more and sometimes less, until he pushes (or pops) what the other
+ * is waiting for.
+ */
+struct handover {
+	struct stress_thread threads[2];
+	struct queue_bounded *queue;
+	bool for_room; /* the producer waits for the consumer, otherwise the reverse */
+	uint64_t number;
+	uint32_t turns, seen;
+};
+
+static void
+take_time(struct stress_random *random, uint64_t *longest)
+{
+	uint64_t until = queue_now() + stress_random_below(random, *longest);
+
+	while (queue_now() < until)
+		continue;
+	/* How long the other one polls before he sleeps is not known: go through all of it. */
+	*longest = *longest < 6000 ? *longest + 1 : 200;
+}
+
+static void
+hand_out(void *argument)
+{
+	struct handover *handover = argument;
+	struct stress_random random = stress_random_init(2 * handover->number);
+	uint64_t longest = 200;
+	uint32_t i;
+
+	for (i = 0; i < handover->turns; i++) {
+		/* Not before the last one has been taken. */
+		while (!handover->for_room && queue_impl_load32_acq(&handover->seen) < i)
+			sched_yield();
+		if (!handover->for_room)
+			take_time(&random, &longest);
+		stress_check(queue_push(handover->queue, NULL) == 0, "push");
+		if (handover->for_room)
+			queue_impl_store32_rel(&handover->seen, i);
+	}
+	(void)queue_close(handover->queue);
+}
+
+static void
+take_in(void *argument)
+{
+	struct handover *handover = argument;
+	struct stress_random random = stress_random_init(2 * handover->number + 1);
+	uint64_t longest = 200;
+	uint32_t i;
+	void *item;
+
+	for (i = 0; i < handover->turns; i++) {
+		/* Not before the queue is full again: push i found room for itself. */
+		while (handover->for_room && queue_impl_load32_acq(&handover->seen) < i)
+			sched_yield();
+		if (handover->for_room)
+			take_time(&random, &longest);
+		stress_check(queue_pop(handover->queue, &item) == 0, "pop");
+		if (!handover->for_room)
+			queue_impl_store32_rel(&handover->seen, i + 1);
+	}
+	stress_check(queue_pop(handover->queue, &item) == -EPIPE, "end");
+}
+
+static void
+handover_round(uint64_t number, unsigned roles)
+{
+	struct handover handover = {.number = number, .turns = 2000};
+
+	handover.for_room = number % 2;
+	handover.queue = shown[0] = create(1, roles);
+	stress_start(&handover.threads[0], hand_out, &handover);
+	stress_start(&handover.threads[1], take_in, &handover);
+	stress_join(&handover.threads[0]);
+	stress_join(&handover.threads[1]);
+	shown[0] = NULL;
+	stress_check(queue_destroy(handover.queue) == 0, "busy");
+}
+
 /* ---- stuck ---------------------------------------------------------------------------------- */
 
 static int hold[2];	  /* a pipe: the handler reads, the test writes to let it go */
@@ -545,11 +635,12 @@ int
 main(int argc, char **argv)
 {
 	const char *test = "tokens";
+	uint64_t roles = 0, number;
 	const struct stress_option options[] = {
-		{"test", NULL, &test, "herd, tokens, deadlines, signals, stuck or close"},
+		{"test", NULL, &test, "which of the tests named above"},
+		{"roles", &roles, NULL, "handover: 1 single producer, 2 single consumer, 3 both"},
 		{NULL, NULL, NULL, NULL},
 	};
-	uint64_t number;
 
 	stress_begin(argc, argv, options);
 	signal(SIGALRM, show_state);
@@ -570,6 +661,8 @@ main(int argc, char **argv)
 			circle_round(number, true, false);
 		else if (strcmp(test, "signals") == 0)
 			circle_round(number, number % 2 == 0, true);
+		else if (strcmp(test, "handover") == 0)
+			handover_round(number, (unsigned)roles);
 		else if (strcmp(test, "stuck") == 0)
 			stuck_round();
 		else if (strcmp(test, "close") == 0)
