@@ -61,8 +61,9 @@ HOST := $(shell uname -m)
 ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 CROSS := $(filter-out $(HOST),$(ARCH))
 
-# ThreadSanitizer cannot see into Concurrency Kit's assembly, which is not for aarch64 anyway.
-C11_ONLY := $(filter thread,$(SANITIZE))$(filter-out x86_64,$(ARCH))
+# The sanitizers cannot see into Concurrency Kit's assembly, which is not for aarch64 anyway.
+C11_ONLY := $(findstring thread,$(SANITIZE))$(findstring address,$(SANITIZE))
+C11_ONLY := $(C11_ONLY)$(filter-out x86_64,$(ARCH))
 DEFAULT_ATOMICS := $(if $(C11_ONLY),c11,ck)
 
 ifneq ($(filter-out ck c11,$(ATOMICS)),)

@@ -540,6 +540,11 @@ wait_for_room(struct queue_bounded *queue, void *item, uint64_t deadline)
 {
 	struct attempt attempt = {.once = attempt_push, .queue = queue, .event = &queue->not_full};
 
+	/* All workers of a pool may be here at once, and nobody would ever make room. */
+	if (deadline == QUEUE_NEVER && queue_impl_worker_of == queue) {
+		count(&queue->rejected, 1);
+		return -EDEADLK;
+	}
 	attempt.items = &item;
 	return wait_for(&attempt, deadline);
 }
@@ -636,10 +641,7 @@ queue_impl_push_refused(struct queue_bounded *queue, void *item, int rc)
 		return queue_impl_push_counted(queue, rc);
 	switch (queue->policy) {
 	case QUEUE_BLOCK:
-		if (queue_impl_worker_of != queue)
-			return wait_for_room(queue, item, QUEUE_NEVER);
-		count(&queue->rejected, 1);
-		return -EDEADLK;
+		return wait_for_room(queue, item, QUEUE_NEVER);
 	case QUEUE_CALLER_RUNS:
 		count(&queue->ran, 1);
 		queue->run(item, queue->context);

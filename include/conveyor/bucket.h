@@ -15,7 +15,7 @@
  *               One thread at a time advances a feed.
  * Invariants.   I1  The bucket counts time in ticks: `pace` of them are a nanosecond, `price` of
  *                   them are what a token takes to come. tokens/period in lowest terms being N/P,
- *                   pace is 2N and price 2P: both are whole, so nothing is ever rounded.
+ *                   pace is 2N and price 2P: whole numbers, so that no take rounds anything.
  *               I2  tat is the time, in ticks, at which the bucket is full again. n tokens are
  *                   granted at `now` when max(tat, now) + n * price <= now + burst * price; the
  *                   left side is the new tat. So it never runs further ahead than a burst, which

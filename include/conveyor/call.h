@@ -52,8 +52,8 @@ struct queue_call;
 struct queue_call_options {
 	/*
 	 * Called once when the call ends in any way, on the thread that ended it, with nothing
-	 * locked and before that side's release; for event loops. It may release the other side's
-	 * reference if that side is done. wait may not be used then.
+	 * locked and before that side's release; for event loops. It may release the caller's
+	 * reference if nobody is going to cancel the call. wait may not be used then.
 	 */
 	void (*on_complete)(struct queue_call *call, enum queue_call_state state, void *context);
 	/*

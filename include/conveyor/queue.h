@@ -117,7 +117,10 @@ static inline int queue_push(struct queue_bounded *queue, void *item);
 /* Never waits, never drops: 0, -EAGAIN when full, -EPIPE when closed. */
 static inline int queue_try_push(struct queue_bounded *queue, void *item);
 
-/* Waits for room, whatever the policy, until the deadline: 0, -ETIMEDOUT, -EPIPE. */
+/*
+ * Waits for room, whatever the policy, until the deadline: 0, -ETIMEDOUT, -EPIPE. With QUEUE_NEVER
+ * also -EDEADLK, as push.
+ */
 int queue_push_until(struct queue_bounded *queue, void *item, uint64_t deadline);
 
 /*

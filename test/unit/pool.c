@@ -969,6 +969,8 @@ push_within(struct world *context, uintptr_t number)
 	if (number == 0) {
 		while (rc == 0)
 			rc = queue_push(context->queue, item_of(1));
+		if (rc == -EDEADLK)
+			rc = queue_push_until(context->queue, item_of(1), QUEUE_NEVER);
 	}
 	return rc;
 }
