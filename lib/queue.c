@@ -717,23 +717,35 @@ percentile(const uint64_t *buckets, uint64_t total, unsigned percent, uint64_t l
 	return upper_bound_of(bucket) < longest ? upper_bound_of(bucket) : longest;
 }
 
+static void
+sojourn_stats(const struct queue_bounded *queue, struct queue_stats *out)
+{
+	uint64_t buckets[QUEUE_IMPL_SOJOURN_BUCKETS];
+	uint64_t total = 0, longest;
+	unsigned i;
+
+	/* Relaxed, all: figures, each right on its own. */
+	for (i = 0; i < QUEUE_IMPL_SOJOURN_BUCKETS; i++)
+		total += buckets[i] = queue_impl_load_rlx(&queue->sojourn[i]);
+	longest = queue_impl_load_rlx(&queue->sojourn_max);
+	out->sojourn_samples = total;
+	out->sojourn_max = longest;
+	if (total > 0) {
+		out->sojourn_p50 = percentile(buckets, total, 50, longest);
+		out->sojourn_p90 = percentile(buckets, total, 90, longest);
+		out->sojourn_p99 = percentile(buckets, total, 99, longest);
+	}
+}
+
 int
 queue_stats(const struct queue_bounded *queue, struct queue_stats *out)
 {
-	uint64_t buckets[QUEUE_IMPL_SOJOURN_BUCKETS];
 	struct queue_ring_stats ring;
-	uint64_t total = 0;
-	unsigned i;
 
-	/* Relaxed, all counters: each is right on its own. */
-	queue_ring_stats(&queue->ring, &ring);
 	memset(out, 0, sizeof *out);
-	out->capacity = ring.capacity;
-	out->depth = ring.depth;
-	out->closed = ring.closed;
-	out->pushed = ring.pushed;
-	/* Pops are all that takes items out, or else they are counted; either way never going back. */
-	out->popped = queue->drops ? queue_impl_load_rlx(&queue->delivered) : ring.popped;
+	/* What is counted after the ring has moved comes first, so that it is not ahead of it. */
+	sojourn_stats(queue, out);
+	/* Relaxed, all counters: each is right on its own. */
 	out->rejected = queue_impl_load_rlx(&queue->rejected);
 	out->discarded = queue_impl_load_rlx(&queue->discarded);
 	out->evicted = queue_impl_load_rlx(&queue->evicted);
@@ -744,15 +756,16 @@ queue_stats(const struct queue_bounded *queue, struct queue_stats *out)
 		     queue_impl_load_rlx(&queue->not_full.waits);
 	out->wakes = queue_impl_load_rlx(&queue->not_empty.wakes) +
 		     queue_impl_load_rlx(&queue->not_full.wakes);
-	for (i = 0; i < QUEUE_IMPL_SOJOURN_BUCKETS; i++)
-		total += buckets[i] = queue_impl_load_rlx(&queue->sojourn[i]);
-	out->sojourn_samples = total;
-	out->sojourn_max = queue_impl_load_rlx(&queue->sojourn_max);
-	if (total > 0) {
-		out->sojourn_p50 = percentile(buckets, total, 50, out->sojourn_max);
-		out->sojourn_p90 = percentile(buckets, total, 90, out->sojourn_max);
-		out->sojourn_p99 = percentile(buckets, total, 99, out->sojourn_max);
-	}
+	/* Where pops are not all that takes items out they are counted; neither ever goes back. */
+	if (queue->drops)
+		out->popped = queue_impl_load_rlx(&queue->delivered);
+	queue_ring_stats(&queue->ring, &ring);
+	if (!queue->drops)
+		out->popped = ring.popped;
+	out->capacity = ring.capacity;
+	out->depth = ring.depth;
+	out->closed = ring.closed;
+	out->pushed = ring.pushed;
 	return 0;
 }
 
