@@ -1691,13 +1691,13 @@ pushing_clock(void *context)
 	struct world *world = context;
 
 	/* The two threads are counted: the look at the clock that comes before this one's sleep. */
-	if (world->inside == 1 &&
+	if (queue_impl_load_acq(&world->now) == 0 && world->inside == 1 &&
 	    queue_impl_load_acq(&world->queue->not_empty.word) >= 2 * QUEUE_IMPL_EVENT_ONE) {
 		world->inside = 2;
 		push_as_if_we_were_being_woken(world->queue);
-		world->now = 1000;
+		queue_impl_store_rel(&world->now, 1000);
 	}
-	return world->now;
+	return queue_impl_load_acq(&world->now);
 }
 
 Test(queue, a_wait_that_times_out_hands_on_the_wake_that_was_meant_for_it, .timeout = 60)
