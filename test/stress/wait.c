@@ -9,6 +9,7 @@
  *             leave for good after one; those that stay have to be woken all the same
  *   signals   the same, under a storm of signals
  *   handover  one item between two threads, each of which comes as the other falls asleep
+ *   handler   signal handlers use the very queue whose push or pop they interrupt
  *   stuck     a thread that was woken does not run: after a while others are woken instead
  *   close     close wakes everybody on both sides, and who is out has let go of the queue
  */
@@ -20,6 +21,7 @@
 /* ARGS: --test handover --roles 1 */
 /* ARGS: --test handover --roles 2 */
 /* ARGS: --test handover --roles 3 */
+/* ARGS: --test handler */
 /* ARGS: --test stuck */
 /* ARGS: --test close */
 #include <conveyor/queue.h>
@@ -478,6 +480,78 @@ handover_round(uint64_t number, unsigned roles)
 	stress_check(queue_destroy(handover.queue) == 0, "busy");
 }
 
+/* ---- handler -------------------------------------------------------------------------------- */
+
+/* Sums of the items that went in and came out. Relaxed: looked at when all is over. */
+static uint64_t sum_in, sum_out;
+static uint32_t handler_done;
+
+static void
+use_queue(uint64_t random)
+{
+	void *items[3] = {(void *)(uintptr_t)(random & 0xffff), (void *)1, (void *)2};
+	int n;
+
+	switch (random >> 16 & 3) {
+	case 0:
+		if (queue_try_push(shown[0], items[0]) == 0)
+			queue_impl_add_rlx(&sum_in, random & 0xffff);
+		break;
+	case 1:
+		n = queue_push_n(shown[0], items, 3);
+		if (n > 0)
+			queue_impl_add_rlx(&sum_in,
+					   (random & 0xffff) + (n > 1 ? 1 : 0) + (n > 2 ? 2 : 0));
+		break;
+	default:
+		if (queue_try_pop(shown[0], items) == 0)
+			queue_impl_add_rlx(&sum_out, (uint64_t)(uintptr_t)items[0]);
+	}
+}
+
+static void
+use_queue_in_handler(int signal)
+{
+	static uint64_t number;
+
+	(void)signal;
+	use_queue(queue_impl_fetch_add_acq_rel(&number, 1) * UINT64_C(0x9e3779b97f4a7c15) >> 20);
+}
+
+static void
+use_queue_all_the_time(void *argument)
+{
+	struct stress_random random = stress_random_init((uint64_t)(uintptr_t)argument);
+
+	while (queue_impl_load32_acq(&handler_done) == 0)
+		use_queue(stress_random(&random) >> 20);
+}
+
+static void
+handler_round(uint64_t number)
+{
+	struct queue_bounded *queue = create(1 + number % 8, 0);
+	struct stress_thread threads[2];
+	uintptr_t i;
+	void *item;
+
+	shown[0] = queue;
+	sum_in = sum_out = 0;
+	queue_impl_store32_rel(&handler_done, 0);
+	for (i = 0; i < 2; i++)
+		stress_start(&threads[i], use_queue_all_the_time, (void *)(2 * number + i));
+	for (i = 0; i < 2000; i++)
+		(void)pthread_kill(threads[i % 2].id, SIGUSR1);
+	queue_impl_store32_rel(&handler_done, 1);
+	for (i = 0; i < 2; i++)
+		stress_join(&threads[i]);
+	while (queue_try_pop(queue, &item) == 0)
+		sum_out += (uint64_t)(uintptr_t)item;
+	stress_check(sum_in == sum_out, "in %" PRIu64 ", out %" PRIu64, sum_in, sum_out);
+	shown[0] = NULL;
+	stress_check(queue_destroy(queue) == 0, "busy");
+}
+
 /* ---- stuck ---------------------------------------------------------------------------------- */
 
 static int hold[2];	  /* a pipe: the handler reads, the test writes to let it go */
@@ -588,9 +662,13 @@ counted(const struct queue_impl_event *event)
 static void
 end(struct queue_bounded *queue, bool may_be_busy)
 {
-	while (queue_destroy(queue) != 0) {
+	unsigned i;
+
+	/* At once, when it can be: another thread may be leaving at this very moment. */
+	for (i = 1; queue_destroy(queue) != 0; i++) {
 		stress_check(may_be_busy, "busy");
-		sched_yield();
+		if (i % 1000 == 0)
+			sched_yield();
 	}
 }
 
@@ -650,6 +728,8 @@ main(int argc, char **argv)
 	}
 	if (strcmp(test, "signals") == 0)
 		catch_signal(ignore);
+	if (strcmp(test, "handler") == 0)
+		catch_signal(use_queue_in_handler);
 	if (strcmp(test, "stuck") == 0) {
 		stress_check(pipe(hold) == 0, "pipe");
 		catch_signal(get_stuck);
@@ -663,6 +743,8 @@ main(int argc, char **argv)
 			circle_round(number, number % 2 == 0, true);
 		else if (strcmp(test, "handover") == 0)
 			handover_round(number, (unsigned)roles);
+		else if (strcmp(test, "handler") == 0)
+			handler_round(number);
 		else if (strcmp(test, "stuck") == 0)
 			stuck_round();
 		else if (strcmp(test, "close") == 0)
