@@ -25,7 +25,8 @@
 #:   CFLAGS          optimization and debugging; -O2 -g
 #:   SANITIZE        address,undefined or thread
 #:   ATOMICS         ck (Concurrency Kit, where it can be used) or c11 (compiler builtins)
-#:   BUILD           the directory for all output; build
+#:   BUILD           the directory for all output; build. What is built with SANITIZE or ATOMICS
+#:                   is below it: build/address-undefined, build/thread, build/c11
 #:   DEPS            no: a missing Debian package is an error instead of being installed
 #:   RUN             a command that test programs are run with, such as an emulator
 #:   SECONDS_EACH    how long each stress program runs; 2
@@ -57,6 +58,7 @@ DESTDIR ?=
 
 # ---- The machine and the ways of building -----------------------------------------------------
 
+comma := ,
 HOST := $(shell uname -m)
 ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 CROSS := $(filter-out $(HOST),$(ARCH))
@@ -72,13 +74,18 @@ endif
 ifneq ($(filter-out yes no,$(DEPS)),)
 $(error DEPS is "$(DEPS)"; it can be yes or no)
 endif
+ifneq ($(filter-out address undefined thread,$(subst $(comma), ,$(SANITIZE))),)
+$(error SANITIZE is "$(SANITIZE)"; it can be address,undefined or thread)
+endif
+ifneq ($(words $(BUILD)),1)
+$(error BUILD is "$(BUILD)"; it must be one directory, without blanks)
+endif
 ifneq ($(filter $(abspath $(BUILD)),/ $(CURDIR) $(abspath $(CURDIR)/..)),)
 $(error BUILD is "$(BUILD)"; it must be a directory of its own)
 endif
 
 # The plain build is in $(BUILD) itself, each other one in a directory below. The file `flags` there
 # makes everything be built again when the compiler or a flag changes, so builds never mix.
-comma := ,
 VARIANT := $(subst $(comma),-,$(SANITIZE)) $(filter-out $(DEFAULT_ATOMICS),$(ATOMICS))
 OUT := $(BUILD)$(subst $() ,,$(patsubst %,/%,$(VARIANT)))
 
@@ -212,10 +219,13 @@ endef
 
 # Both begin with the packages, before which nothing here can be known about the compiler; so what
 # follows is a make of its own.
+# Under another name, so that `make -n` does not take the scripts for a make and run them.
+SUBMAKE := $(MAKE)
+
 .PHONY: check demo run-demo
 check:
 	@test/support/deps.sh check $(DEPS)
-	@MAKE='$(MAKE)' BUILD='$(BUILD)' test/support/check.sh all
+	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' test/support/check.sh all
 
 demo:
 	@test/support/deps.sh demo $(DEPS)
@@ -227,9 +237,9 @@ run-demo: $(SECKILL)
 STEPS := gcc clang c11 address thread aarch64 headers install man
 .PHONY: $(STEPS:%=check-%) lint
 $(STEPS:%=check-%): check-%:
-	@MAKE='$(MAKE)' BUILD='$(BUILD)' test/support/check.sh $*
+	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' test/support/check.sh $*
 lint:
-	@MAKE='$(MAKE)' BUILD='$(BUILD)' test/support/check.sh lint
+	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' test/support/check.sh lint
 
 .PHONY: bench
 bench: $(BENCH)
@@ -262,8 +272,17 @@ $(OUT)/conveyor.pc: $(OUT)/flags FORCE
 
 INSTALL := install
 
+ifneq ($(filter install uninstall,$(MAKECMDGOALS)),)
+$(foreach directory,prefix exec_prefix libdir includedir mandir,$(if $(filter-out /%,$($(directory))), \
+	$(error $(directory) is "$($(directory))"; it must begin with a slash)))
+endif
+
+# A page can be asked for by the name of each function that it describes.
+names = $$(sed -n '/^\.Sh NAME/,/^\.Sh [^N]/s/^\.Nm \([a-z_0-9]*\).*/\1/p' man/$$page)
+
 .PHONY: install uninstall
 install: $(LIB) $(OUT)/conveyor.pc
+	$(call say,INSTALL,$(DESTDIR)$(prefix))
 	$(Q)$(INSTALL) -d '$(DESTDIR)$(libdir)/pkgconfig' '$(DESTDIR)$(includedir)/conveyor/impl'
 	$(Q)$(INSTALL) -m 644 $(LIB) '$(DESTDIR)$(libdir)'
 	$(Q)$(INSTALL) -m 644 $(OUT)/conveyor.pc '$(DESTDIR)$(libdir)/pkgconfig'
@@ -271,22 +290,34 @@ install: $(LIB) $(OUT)/conveyor.pc
 		$(INSTALL) -m 644 include/$$header '$(DESTDIR)$(includedir)/'$$header || exit; \
 	done
 	$(Q)for page in $(MAN_PAGES:man/%=%); do \
-		$(INSTALL) -D -m 644 man/$$page '$(DESTDIR)$(mandir)/man'$${page##*.}/$$page || exit; \
+		section=$${page##*.}; \
+		directory='$(DESTDIR)$(mandir)/man'$$section; \
+		$(INSTALL) -D -m 644 man/$$page "$$directory/$$page" || exit; \
+		for name in $(names); do \
+			[ $$name.$$section = $$page ] || \
+				echo ".so man$$section/$$page" >"$$directory/$$name.$$section" || exit; \
+		done; \
 	done
 
 uninstall:
+	$(call say,UNINSTALL,$(DESTDIR)$(prefix))
 	$(Q)rm -f '$(DESTDIR)$(libdir)/libconveyor.a' '$(DESTDIR)$(libdir)/pkgconfig/conveyor.pc'
 	$(Q)for header in $(HEADERS:include/%=%); do \
 		rm -f '$(DESTDIR)$(includedir)/'$$header; \
 	done
 	$(Q)for page in $(MAN_PAGES:man/%=%); do \
-		rm -f '$(DESTDIR)$(mandir)/man'$${page##*.}/$$page; \
+		section=$${page##*.}; \
+		directory='$(DESTDIR)$(mandir)/man'$$section; \
+		rm -f "$$directory/$$page"; \
+		for name in $(names); do rm -f "$$directory/$$name.$$section"; done; \
 	done
 	$(Q)rmdir '$(DESTDIR)$(includedir)/conveyor/impl' '$(DESTDIR)$(includedir)/conveyor' \
 		2>/dev/null || true
 
 .PHONY: dist clean help FORCE
 dist:
+	@git rev-parse --verify -q HEAD >/dev/null || \
+		{ echo 'make dist needs a git checkout' >&2; exit 2; }
 	@mkdir -p $(BUILD)
 	$(call say,TAR,$(BUILD)/conveyor-$(VERSION).tar.gz)
 	$(Q)git archive --prefix=conveyor-$(VERSION)/ -o $(BUILD)/conveyor-$(VERSION).tar.gz HEAD

@@ -13,6 +13,7 @@
 #include <conveyor/pool.h>
 #include <conveyor/queue.h>
 #include <conveyor/ring.h>
+#include <conveyor/stats.h>
 #include <conveyor/version.h>
 
 #endif

@@ -81,14 +81,14 @@ show_status(struct shop *shop, uint64_t now)
 		offered += tally_read(&tally->offered);
 		sold += tally_read(&tally->outcomes[OUTCOME_SOLD]);
 	}
-	length = snprintf(text, sizeof text, "%-5s %s in %s/s, %s sold",
+	length = snprintf(text, sizeof text, "%-5s %s came (%s/s), %s sold",
 			  shop->async ? "async" : "sync", text_number(a, offered),
 			  text_number(b, (uint64_t)((double)(offered - monitor.offered) * 1e9 /
 						    (double)elapsed)),
 			  text_number(c, sold));
 	if (shop->async)
 		snprintf(text + length, sizeof text - (size_t)length,
-			 ", queued req %llu ord %llu note %llu stat %llu",
+			 "; req %llu ord %llu note %llu stat %llu",
 			 (unsigned long long)queue_depth_approx(shop->requests),
 			 (unsigned long long)queue_depth_approx(shop->orders),
 			 (unsigned long long)queue_depth_approx(shop->notices),

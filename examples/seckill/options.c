@@ -87,7 +87,8 @@ static const struct row rows[] = {
 	NUMBER("capacity", "N", capacity, 1, 1048576, "of the request queue"),
 	OTHER("policy", "POLICY", KIND_POLICY, policy, "of the request queue, see below"),
 	NUMBER("workers", "N", workers, 1, 64, "threads that sell"),
-	NUMBER("deadline-ms", "MS", deadline_ms, 0, 3600000, "an answer later than this is none"),
+	NUMBER("deadline-ms", "MS", deadline_ms, 0, 3600000,
+	       "a request not decided by then is given up"),
 
 	HEADING("What the steps cost: a wait, as for a service elsewhere"),
 	NUMBER("risk-us", "US", risk_us, 0, 10000000, "risk check, of each request"),

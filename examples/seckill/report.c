@@ -167,7 +167,7 @@ report_setting(const struct options *options)
 	if (options->rate > 0)
 		printf("; %s requests/s are let through, bursts of %s",
 		       text_number(a, options->rate), text_number(b, options->burst));
-	printf("\nShop   %llu gateways; an answer counts for %llu ms\n",
+	printf("\nShop   %llu gateways; a request is given up after %llu ms\n",
 	       (unsigned long long)options->gateways, (unsigned long long)options->deadline_ms);
 	if (options->sync)
 		puts("sync   a gateway takes one request at a time through all steps");
@@ -188,11 +188,23 @@ answered(const struct figures *figures)
 }
 
 static uint64_t
+per_second(uint64_t count, const struct figures *figures)
+{
+	if (figures->elapsed == 0)
+		return 0;
+	return (uint64_t)((double)count * 1e9 / (double)figures->elapsed);
+}
+
+static uint64_t
 answered_per_second(const struct figures *figures)
 {
-	return figures->elapsed == 0 ? 0
-				     : (uint64_t)((double)figures->answers.count * 1e9 /
-						  (double)figures->elapsed);
+	return per_second(figures->answers.count, figures);
+}
+
+static uint64_t
+sold_per_second(const struct figures *figures)
+{
+	return per_second(figures->outcomes[OUTCOME_SOLD], figures);
 }
 
 static uint64_t
@@ -302,6 +314,7 @@ report_comparison(const struct figures *columns, int n)
 	print_row("pieces sold", columns, n, text_number, pieces);
 	print_row("requests answered", columns, n, text_number, answered);
 	print_row("answered per second", columns, n, text_number, answered_per_second);
+	print_row("of these, sold", columns, n, text_number, sold_per_second);
 	print_row("answer latency, p50", columns, n, text_time, answer_p50);
 	print_row("                p99", columns, n, text_time, answer_p99);
 	print_row("                max", columns, n, text_time, answer_max);

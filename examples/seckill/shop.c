@@ -255,7 +255,7 @@ sell(struct shop *shop, struct figures *out)
 	if (shop->async)
 		drain(shop);
 	out->elapsed = answered - shop->start;
-	out->drain = queue_now() - answered;
+	out->drain = shop->async ? queue_now() - answered : 0;
 	add_up(shop, out);
 	return started > 0 ? 0 : -EAGAIN;
 }

@@ -71,7 +71,10 @@ struct queue_impl_bucket_shortcut {
 	uint64_t last;	/* the last time at which 64 bits are sure to be enough */
 };
 
-/* Opaque, but for its size: use the functions. It may be static or part of another struct. */
+/*
+ * Opaque, but for its size: use the functions. It may be static or part of another struct, which
+ * is then aligned to 64 bytes too: allocate that with aligned_alloc, not with malloc.
+ */
 struct queue_bucket {
 	/* takers */
 	struct queue_impl_pair state;

@@ -14,15 +14,9 @@ here=$(dirname "$0")
 steps=$*
 [ "$steps" != all ] || steps='gcc clang c11 address thread aarch64 headers install man lint'
 
-# What was set on make's command line is for the build that its user had in mind, not for these. A
-# make that was started with -j hands its job server down; otherwise one job per processor.
-MAKEFLAGS=${MAKEFLAGS:-}
-MAKEFLAGS=${MAKEFLAGS%%-- *}
-case " $MAKEFLAGS" in
-*' -j'* | *jobserver*) jobs= ;;
-*) jobs=-j$(nproc) ;;
-esac
-export MAKEFLAGS
+# What was set on make's command line is for the build that its user had in mind, not for these.
+unset MAKEFLAGS
+jobs=-j$(nproc)
 
 check=$BUILD/check
 emulator='qemu-aarch64 -L /usr/aarch64-linux-gnu'

@@ -43,7 +43,7 @@
 #if defined __x86_64__ && (defined QUEUE_ATOMICS_CK || defined QUEUE_IMPL_TSAN)
 #if defined __has_include
 #if !__has_include(<ck_pr.h>)
-#error "conveyor needs the headers of Concurrency Kit: libck-dev on Debian"
+#error "conveyor needs Concurrency Kit's headers (libck-dev), or -DQUEUE_ATOMICS_C11 -mcx16"
 #endif
 #endif
 #include <ck_pr.h>
