@@ -31,12 +31,16 @@ has_every_file_and_no_other()
 {
 	{
 		find include -name '*.h' | sed "s,^,.$prefix/,"
+		# Each page under its own name and under those of the functions in it.
 		for page in man/*.[1-9]; do
-			[ ! -e "$page" ] || echo ".$prefix/share/man/man${page##*.}/${page#man/}"
+			section=${page##*.}
+			awk '/^\.Sh/ { in_name = $2 == "NAME" } in_name && /^\.Nm [a-z]/ { print $2 }' \
+				"$page" | sed "s,.*,.$prefix/share/man/man$section/&.$section,"
+			echo ".$prefix/share/man/man$section/${page#man/}"
 		done
 		echo ".$libdir/libconveyor.a"
 		echo ".$libdir/pkgconfig/conveyor.pc"
-	} | sort >"$outside/expected"
+	} | sort -u >"$outside/expected"
 	(cd "$stage" && find . ! -type d) | sort >"$outside/found"
 	diff "$outside/expected" "$outside/found"
 }
