@@ -122,64 +122,52 @@ queue_ring_destroy(struct queue_ring *ring)
 	ring->allocator->release(ring->allocator->context, ring, ring->size, QUEUE_RING_ALIGNMENT);
 }
 
-/*
- * Where is the first position, at or after `position`, that is not filled? Every position before
- * the argument is filled, and so is every one before the answer (RING1: who filled a position had
- * seen all before it filled). A hint may lag by any distance, so the walk doubles its stride, and
- * a slot from a later lap says at once how far to jump.
- */
+/* Positions before the tail are filled, positions before the head taken: passed, at that end. */
+enum end {
+	TAIL,
+	HEAD
+};
+
+/* `position` itself if it is not passed, or else what its slot says must come after it. */
 static uint64_t
-seek_tail(const struct queue_ring *ring, uint64_t position)
+beyond(const struct queue_ring *ring, uint64_t position, enum end end)
 {
-	uint64_t stride = 1;
+	uint64_t seq = queue_impl_load_acq(
+		&queue_impl_ring_slot(ring, position)->low); /* RING1, RING2 acquire */
+	uint64_t lap = end == HEAD ? ring->mask + 1 : 0;
+	int64_t ahead = (int64_t)(seq - queue_impl_ring_seq(position + lap, QUEUE_IMPL_RING_FREE));
+	uint64_t served;
 
-	for (;;) {
-		uint64_t probe = position + stride - 1;
-		uint64_t seq = queue_impl_load_acq(
-			&queue_impl_ring_slot(ring, probe)->low); /* RING1 acquire */
-		int64_t ahead = (int64_t)(seq - queue_impl_ring_seq(probe, QUEUE_IMPL_RING_FREE));
-
-		if (ahead > 0 && ahead != QUEUE_IMPL_RING_SEALED) {
-			uint64_t served = probe + (uint64_t)(ahead >> 2);
-
-			if ((seq & 3) == QUEUE_IMPL_RING_FULL)
-				position = served + 1;
-			else if ((seq & 3) == QUEUE_IMPL_RING_FREE)
-				position = served - ring->mask;
-			else
-				position = served;
-			if (stride <= ring->mask / 2)
-				stride *= 2;
-		} else if (stride == 1) {
-			return position;
-		} else {
-			stride = 1;
-		}
+	if (ahead < 0 || (end == TAIL && ahead == QUEUE_IMPL_RING_FREE))
+		return position;
+	served = position + lap + (uint64_t)(ahead >> 2);
+	switch (seq & 3) {
+	case QUEUE_IMPL_RING_FREE:
+		return served - ring->mask;
+	case QUEUE_IMPL_RING_FULL:
+		return end == HEAD ? served + 1 - ring->capacity : served + 1;
+	default: /* sealed: the tail stays there, and the head comes no further */
+		return served;
 	}
 }
 
-/* The same for the first position that is not taken. */
+/*
+ * Where is this end, starting at a position before which everything is passed? Who fills (takes) a
+ * position has seen all before it filled (taken), so one that is passed vouches for those before
+ * it (RING1, RING2). A hint may lag by any distance: the stride doubles, and a slot of a later lap
+ * says at once how far to jump.
+ */
 static uint64_t
-seek_head(const struct queue_ring *ring, uint64_t position)
+seek(const struct queue_ring *ring, uint64_t position, enum end end)
 {
 	uint64_t stride = 1;
 
 	for (;;) {
 		uint64_t probe = position + stride - 1;
-		uint64_t seq = queue_impl_load_acq(
-			&queue_impl_ring_slot(ring, probe)->low); /* RING2 acquire */
-		int64_t ahead = (int64_t)(seq - queue_impl_ring_seq(probe + ring->mask + 1,
-								    QUEUE_IMPL_RING_FREE));
+		uint64_t next = beyond(ring, probe, end);
 
-		if (ahead >= 0) {
-			uint64_t served = probe + ring->mask + 1 + (uint64_t)(ahead >> 2);
-
-			if ((seq & 3) == QUEUE_IMPL_RING_FULL)
-				position = served - ring->capacity + 1;
-			else if ((seq & 3) == QUEUE_IMPL_RING_FREE)
-				position = served - ring->mask;
-			else
-				position = served;
+		if (next != probe) {
+			position = next;
 			if (stride <= ring->mask / 2)
 				stride *= 2;
 		} else if (stride == 1) {
@@ -204,7 +192,7 @@ queue_impl_ring_push_slow(struct queue_ring *ring, void *item, uint64_t position
 			queue_impl_store_rel(&ring->tail, position + 1); /* RING3 release */
 		if (rc != QUEUE_IMPL_RING_PASSED)
 			return queue_impl_ring_result(rc, position);
-		position = seek_tail(ring, position);
+		position = seek(ring, position, TAIL);
 	}
 }
 
@@ -246,7 +234,7 @@ queue_impl_ring_pop_slow(struct queue_ring *ring, void **item, uint64_t position
 		if (queue_impl_load_acq(&queue_impl_ring_slot(ring, position)->low) ==
 		    queue_impl_ring_seq(position, QUEUE_IMPL_RING_SEALED)) /* RING5 acquire */
 			return queue_impl_ring_result(-EPIPE, position);
-		position = seek_head(ring, position);
+		position = seek(ring, position, HEAD);
 	}
 }
 
@@ -326,7 +314,7 @@ queue_ring_push_n(struct queue_ring *ring, void *const *items, ptrdiff_t n)
 				return -EPIPE;
 			break;
 		}
-		position = seek_tail(ring, position);
+		position = seek(ring, position, TAIL);
 	}
 	if (done > 0)
 		queue_impl_store_rel(&ring->tail, position); /* RING3 release */
@@ -389,7 +377,7 @@ tail_of(const struct queue_ring *ring, uint32_t mode)
 {
 	uint64_t tail = queue_impl_load_acq(&ring->tail); /* RING3 acquire */
 
-	return mode & QUEUE_IMPL_RING_INDEXED ? tail : seek_tail(ring, tail);
+	return mode & QUEUE_IMPL_RING_INDEXED ? tail : seek(ring, tail, TAIL);
 }
 
 static uint64_t
@@ -397,7 +385,7 @@ head_of(const struct queue_ring *ring, uint32_t mode)
 {
 	uint64_t head = queue_impl_load_acq(&ring->head); /* RING4 acquire */
 
-	return mode & QUEUE_IMPL_RING_INDEXED ? head : seek_head(ring, head);
+	return mode & QUEUE_IMPL_RING_INDEXED ? head : seek(ring, head, HEAD);
 }
 
 void
