@@ -273,15 +273,18 @@ take_probe(struct queue_bounded *queue, uint64_t position, bool delivered)
 		record_sojourn(queue, began);
 }
 
-/* After a batch: its probe, if it had one, is behind the head now. */
+/*
+ * After a batch from `before` on: its probe, if it had one, is behind the head now. One that was
+ * behind it before belongs to an item taken long ago.
+ */
 static void
-take_passed_probe(struct queue_bounded *queue)
+take_passed_probe(struct queue_bounded *queue, uint64_t before)
 {
 	uint64_t seen = queue_impl_load_acq(&queue->probe_position); /* QUEUE1 acquire */
 
 	if (seen < PROBE_CLAIMED &&
 	    (int64_t)(queue_impl_load_acq(&queue->ring.head) - seen) > 0) /* RING4 acquire */
-		take_probe(queue, seen, true);
+		take_probe(queue, seen, (int64_t)(seen - before) >= 0);
 }
 
 /*
@@ -341,9 +344,23 @@ queue_impl_pop_care(struct queue_bounded *queue, uint64_t position, bool deliver
 	wake_producer(queue);
 }
 
-/* A pop from a queue out of which items may also be dropped. */
-int
-queue_impl_pop_counted(struct queue_bounded *queue, void **item)
+/* Something tried again and again by a call that waits: see below. */
+struct attempt {
+	int (*once)(struct attempt *attempt);
+	struct queue_bounded *queue;
+	struct queue_impl_event *event;
+	void **items; /* where pops put, what pushes take */
+	int n;
+	bool (*interrupted)(void *context);
+	void *context;
+	bool counted; /* among those that a wake may be meant for */
+};
+
+static void step_out(struct attempt *attempt);
+
+/* A pop from a queue out of which items may also be dropped; attempt: the call's, or NULL. */
+static int
+pop_counted(struct queue_bounded *queue, void **item, struct attempt *attempt)
 {
 	for (;;) {
 		void *oldest;
@@ -360,27 +377,37 @@ queue_impl_pop_counted(struct queue_bounded *queue, void **item)
 			return 0;
 		}
 		count(&queue->expired, 1);
+		/* on_drop may take long, or wait for room: no wake may be meant for us meanwhile. */
+		step_out(attempt);
 		queue_impl_drop(queue, oldest, QUEUE_EXPIRED);
 	}
 }
 
+int
+queue_impl_pop_counted(struct queue_bounded *queue, void **item)
+{
+	return pop_counted(queue, item, NULL);
+}
+
 /* As many as are there and not expired: 1 to n, -EAGAIN or -EPIPE. */
 static int
-try_pop_n(struct queue_bounded *queue, void **items, int n)
+try_pop_n(struct queue_bounded *queue, void **items, int n, struct attempt *attempt)
 {
 	int got = 0, rc = 0;
 
 	if (!queue->drops) {
+		uint64_t before = queue_impl_load_acq(&queue->ring.head); /* RING4 acquire */
+
 		got = (int)queue_ring_pop_n(&queue->ring, items, n);
 		if (got <= 0)
 			return got == 0 ? -EAGAIN : got;
-		take_passed_probe(queue);
+		take_passed_probe(queue, before);
 		wake_producer(queue);
 		return got;
 	}
 	/* One by one: each may turn out to have expired. */
 	while (got < n && rc == 0) {
-		rc = queue_impl_pop_counted(queue, &items[got]);
+		rc = pop_counted(queue, &items[got], attempt);
 		if (rc == 0)
 			got++;
 	}
@@ -392,16 +419,6 @@ try_pop_n(struct queue_bounded *queue, void **items, int n)
  * -EAGAIN, in between asleep on one of the two events.
  */
 
-struct attempt {
-	int (*once)(struct attempt *attempt);
-	struct queue_bounded *queue;
-	struct queue_impl_event *event;
-	void **items; /* where pops put, what pushes take */
-	int n;
-	bool (*interrupted)(void *context);
-	void *context;
-};
-
 static int
 attempt_push(struct attempt *attempt)
 {
@@ -411,6 +428,8 @@ attempt_push(struct attempt *attempt)
 static int
 attempt_pop(struct attempt *attempt)
 {
+	if (attempt->queue->drops)
+		return pop_counted(attempt->queue, attempt->items, attempt);
 	return queue_try_pop(attempt->queue, attempt->items);
 }
 
@@ -419,7 +438,7 @@ attempt_pop_n(struct attempt *attempt)
 {
 	if (attempt->interrupted && attempt->interrupted(attempt->context))
 		return -ECANCELED;
-	return try_pop_n(attempt->queue, attempt->items, attempt->n);
+	return try_pop_n(attempt->queue, attempt->items, attempt->n, attempt);
 }
 
 /* Polls for as long as that has lately been worth it: more after a success, less after none. */
@@ -486,6 +505,17 @@ sample_more(struct queue_bounded *queue)
 		queue_impl_store_rlx(&queue->sample_mask, mask / 2);
 }
 
+/* Leaves in the middle of an attempt, with everything that leaving owes. */
+static void
+step_out(struct attempt *attempt)
+{
+	if (!attempt || !attempt->counted)
+		return;
+	attempt->counted = false;
+	queue_impl_event_leave(attempt->event);
+	pass_baton(attempt->queue, attempt->event);
+}
+
 /* Asleep between attempts. Looks once more before it sleeps, and takes before it leaves. */
 static int
 sleep_for(struct attempt *attempt, uint64_t deadline)
@@ -497,16 +527,19 @@ sleep_for(struct attempt *attempt, uint64_t deadline)
 	do {
 		uint32_t epoch = queue_impl_event_prepare(event);
 
+		attempt->counted = true;
 		rc = attempt->once(attempt);
 		if (rc == -EAGAIN && has_come(queue, deadline))
 			rc = -ETIMEDOUT;
-		if (rc == -EAGAIN) {
+		if (rc == -EAGAIN && attempt->counted) {
 			if (event == &queue->not_empty)
 				sample_more(queue);
 			queue_impl_event_sleep(event, epoch, sleep_until(queue, deadline));
 			rc = attempt->once(attempt);
 		}
-		queue_impl_event_leave(event);
+		if (attempt->counted)
+			queue_impl_event_leave(event);
+		attempt->counted = false;
 	} while (rc == -EAGAIN);
 	pass_baton(queue, event);
 	return rc;

@@ -1994,6 +1994,109 @@ Test(queue, sojourn_survives_a_clock_that_goes_backwards)
 	cr_assert_eq(queue_destroy(queue), 0);
 }
 
+/* Items below 16 have expired; on_drop waits until a pop has got the live one beside it. */
+static uint64_t
+deadline_of_small_items(const void *item)
+{
+	return (uintptr_t)item < 16 ? 1 : 0;
+}
+
+static void
+await_pop(const struct queue_bounded *queue)
+{
+	uint64_t patience = queue_now() + PATIENCE;
+	struct queue_stats stats;
+
+	do {
+		EXPECT(queue_now() < patience);
+		sched_yield();
+		EXPECT(queue_stats(queue, &stats) == 0);
+	} while (stats.popped == 0);
+}
+
+static void
+wait_until_somebody_is_served(void *item, enum queue_reason reason, void *context)
+{
+	const struct world *world = context;
+
+	(void)item;
+	if (reason == QUEUE_EXPIRED)
+		await_pop(world->queue);
+}
+
+Test(queue, nobody_sleeps_beside_an_item_while_an_expired_one_is_dropped, .timeout = 60)
+{
+	for (int round = 0; round < 50; round++) {
+		struct world world = {0};
+		struct queue_options options = options_for(&world, QUEUE_ABORT, 8);
+		struct waiter waiters[2] = {{.item = NULL}, {.item = NULL}};
+		struct queue_bounded *queue;
+
+		options.deadline_of = deadline_of_small_items;
+		options.on_drop = wait_until_somebody_is_served;
+		queue = create(&world, &options);
+		waiter_start(&waiters[0], queue, call_pop);
+		waiter_start(&waiters[1], queue, call_pop);
+		await_sleeps(queue, 2);
+		/* The second push finds a wake under way, and leaves it at that. */
+		EXPECT(queue_push(queue, (void *)1) == 0);
+		EXPECT(queue_push(queue, (void *)16) == 0);
+		await_pop(queue);
+		EXPECT(queue_push(queue, (void *)17) == 0);
+		EXPECT(waiter_join(&waiters[0]) == 0 && waiter_join(&waiters[1]) == 0);
+		cr_assert_eq(stats_of(queue).expired, 1);
+		cr_assert_eq(queue_destroy(queue), 0);
+	}
+}
+
+/* Between the look at the tail and the probe another thread's item goes in there and out again. */
+static uint64_t
+overtaking_clock(void *context)
+{
+	struct world *world = context;
+	void *item;
+
+	if (world->inside == 1) {
+		world->inside = 2;
+		EXPECT(queue_try_push(world->queue, NULL) == 0);
+		EXPECT(queue_try_pop(world->queue, &item) == 0);
+	}
+	return world->now;
+}
+
+Test(queue, a_probe_whose_item_went_unnoticed_is_no_sample_of_a_later_batch)
+{
+	struct world world = {.now = 1};
+	struct queue_options options = options_for(&world, QUEUE_ABORT, 8);
+	struct queue_bounded *queue;
+	void *items[4];
+	uint64_t longest;
+
+	options.clock = overtaking_clock;
+	queue = create(&world, &options);
+	/* Some load, so that not every push carries a probe, and then one that does. */
+	for (int i = 0; i < 8; i++) {
+		world.now += 1000;
+		EXPECT(queue_push(queue, NULL) == 0);
+		EXPECT(queue_pop(queue, items) == 0);
+	}
+	while (queue->ring.tail & queue->sample_mask) {
+		EXPECT(queue_push(queue, NULL) == 0);
+		EXPECT(queue_pop(queue, items) == 0);
+	}
+	longest = stats_of(queue).sojourn_max;
+	world.inside = 1;
+	EXPECT(queue_push(queue, NULL) == 0);
+	cr_assert_eq(world.inside, 2);
+	EXPECT(queue_pop(queue, items) == 0);
+	/* Long after, nobody has stayed for long. */
+	world.now += 3600 * QUEUE_SECOND;
+	EXPECT(queue_push(queue, NULL) == 0);
+	EXPECT(queue_pop_n(queue, items, 4) == 1);
+	cr_assert_eq(stats_of(queue).sojourn_max, longest);
+	cr_assert_eq(queue_destroy(queue), 0);
+}
+
 /* ---- System calls --------------------------------------------------------------------------- */
 
 /*
