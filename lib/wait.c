@@ -151,10 +151,12 @@ queue_impl_event_notify(struct queue_impl_event *event)
 		since = (int64_t)(now - queue_impl_load_rlx(&event->woken_at));
 		if ((word & QUEUE_IMPL_EVENT_WAKING) && since < QUEUE_IMPL_WAKE_OVERDUE)
 			return;
-		queue_impl_store_rlx(&event->woken_at, now);
+		/* Overdue until it has been sent: it must not hold back others before. */
+		queue_impl_store_rlx(&event->woken_at, now - (uint64_t)QUEUE_IMPL_WAKE_OVERDUE);
 		next = (word & ~EPOCH_MASK) | QUEUE_IMPL_EVENT_WAKING | ((word + 1) & EPOCH_MASK);
 	} while (!queue_impl_cas_acq_rel(&event->word, &word, next)); /* WAIT2 release */
 	queue_impl_add_rlx(&event->wakes, (uint64_t)queue_impl_futex_wake(futex_of(event), 1));
+	queue_impl_store_rlx(&event->woken_at, now);
 }
 
 void
