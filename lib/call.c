@@ -42,14 +42,18 @@ is_given_up(enum queue_call_state state)
 	return state == QUEUE_CALL_CANCELLED || state == QUEUE_CALL_ABANDONED;
 }
 
-/* After the move that ended the call; the call may be gone when this returns. */
+/*
+ * After the move that ended the call. A third thread that cancels holds no reference, and the call
+ * may be gone by now: it is not read any more, and a futex is woken by its address alone.
+ */
 static void
-complete(struct queue_call *call, uint32_t word, enum queue_call_state state)
+complete(struct queue_call *call, const struct queue_call *ended, uint32_t word,
+	 enum queue_call_state state)
 {
 	if (word & ASLEEP)
 		(void)queue_impl_futex_wake(&call->state, INT_MAX);
-	if (call->on_complete)
-		call->on_complete(call, state, call->context);
+	if (ended->on_complete)
+		ended->on_complete(call, state, ended->context);
 }
 
 /*
@@ -61,6 +65,7 @@ move(struct queue_call *call, enum queue_call_state from_pending,
      enum queue_call_state from_claimed)
 {
 	uint32_t word = queue_impl_load32_acq(&call->state); /* CALL2 acquire */
+	struct queue_call ended = {.on_complete = call->on_complete, .context = call->context};
 
 	for (;;) {
 		enum queue_call_state state = state_in(word);
@@ -73,7 +78,7 @@ move(struct queue_call *call, enum queue_call_state from_pending,
 		if (queue_impl_cas32_acq_rel(&call->state, &word,
 					     (uint32_t)next | (is_end(next) ? 0 : word & ASLEEP))) {
 			if (is_end(next))
-				complete(call, word, next);
+				complete(call, &ended, word, next);
 			return state;
 		}
 	}
