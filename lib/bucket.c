@@ -353,9 +353,9 @@ queue_bucket_set(struct queue_bucket *bucket, const struct queue_bucket_options 
 
 /*
  * The feed. Tokens go through a ring; `ready` counts those in it that are not promised yet. A take
- * is granted by taking from ready, all or nothing, and then pops what it was promised: the tokens
- * are there, for they were pushed before they were counted, and every pop has been promised. So the
- * ring is never found empty, and a take for more tokens than there are disturbs nobody.
+ * is granted by taking from ready, all or nothing, and then pops what it was promised; so a take
+ * for more tokens than there are disturbs nobody. What counts is ready: tokens are all alike, and
+ * whether the ring holds as many matters only while a take is stopped between the two.
  */
 struct queue_token_feed {
 	/* read-only after create */
@@ -394,26 +394,33 @@ feed_ring_bell(struct queue_token_feed *feed)
 	(void)queue_impl_futex_wake(&feed->bell, 1);
 }
 
-/* Pushes up to n tokens; true when the queue was full then. */
+/*
+ * Makes up to n tokens; true when the queue was full then. What it holds is what `ready` says: a
+ * take that has been stopped between its promise and its pops still has its tokens in the ring,
+ * which then finds no room for as many new ones. They count all the same.
+ */
 static bool
 feed_push(struct queue_token_feed *feed, uint64_t n)
 {
 	static void *const tokens[FEED_BATCH];
 
 	while (n > 0) {
-		ptrdiff_t batch = n < FEED_BATCH ? (ptrdiff_t)n : FEED_BATCH;
-		ptrdiff_t pushed = queue_ring_push_n(feed->ring, tokens, batch);
+		/* Acquire, but nothing hangs on it: takes can only make more room meanwhile. */
+		uint64_t room = feed->rate.burst - queue_impl_load_acq(&feed->ready);
+		uint64_t batch = n < FEED_BATCH ? n : FEED_BATCH;
 		uint64_t ready;
 
-		ready = queue_impl_fetch_add_acq_rel(&feed->ready,
-						     (uint64_t)pushed); /* FEED1 release */
-		queue_impl_fence_after_rmw();				/* WAIT1 notifier */
+		if (batch > room)
+			batch = room;
+		(void)queue_ring_push_n(feed->ring, tokens, (ptrdiff_t)batch);
+		ready = queue_impl_fetch_add_acq_rel(&feed->ready, batch); /* FEED1 release */
+		queue_impl_fence_after_rmw();				   /* WAIT1 notifier */
 		/* Those who wait want different numbers of tokens: each has to look for itself. */
 		if (queue_impl_event_awaited(&feed->tokens_came))
 			queue_impl_event_notify_all(&feed->tokens_came);
-		feed->made += (uint64_t)pushed;
-		n -= (uint64_t)pushed;
-		if (pushed < batch || ready + (uint64_t)pushed == feed->rate.burst)
+		feed->made += batch;
+		n -= batch;
+		if (ready + batch == feed->rate.burst)
 			return true;
 	}
 	return false;
@@ -584,6 +591,7 @@ int
 queue_token_feed_take(struct queue_token_feed *feed, uint64_t n)
 {
 	uint64_t ready = queue_impl_load_acq(&feed->ready);
+	ptrdiff_t popped = 1;
 	void *tokens[FEED_BATCH];
 	bool was_full;
 
@@ -594,9 +602,10 @@ queue_token_feed_take(struct queue_token_feed *feed, uint64_t n)
 			return -EAGAIN;
 	} while (!queue_impl_cas_acq_rel(&feed->ready, &ready, ready - n)); /* FEED1 acquire */
 	was_full = n > 0 && ready == feed->rate.burst;
-	while (n > 0)
-		n -= (uint64_t)queue_ring_pop_n(feed->ring, tokens,
-						n < FEED_BATCH ? (ptrdiff_t)n : FEED_BATCH);
+	/* Empty: tokens that came while a stopped take kept the ring full are in ready alone. */
+	for (; n > 0 && popped > 0; n -= (uint64_t)popped)
+		popped = queue_ring_pop_n(feed->ring, tokens,
+					  n < FEED_BATCH ? (ptrdiff_t)n : FEED_BATCH);
 	if (was_full && !(feed->flags & QUEUE_FEED_MANUAL))
 		feed_ring_bell(feed);
 	return 0;
