@@ -10,6 +10,7 @@
 #include <conveyor/bucket.h>
 #include <conveyor/ring.h>
 
+#include "alloc_impl.h"
 #include "wait_impl.h"
 
 #include <pthread.h>
@@ -542,9 +543,10 @@ queue_token_feed_create(struct queue_token_feed **out,
 	int rc;
 
 	if (!out || !options || (options->flags & ~QUEUE_FEED_MANUAL) ||
+	    !queue_impl_allocator(options->allocator) ||
 	    !rate_init(&rate, options->tokens, options->period, options->burst))
 		return -EINVAL;
-	allocator = options->allocator ? options->allocator : &queue_allocator_libc;
+	allocator = queue_impl_allocator(options->allocator);
 	feed = allocator->allocate(allocator->context, sizeof *feed,
 				   _Alignof(struct queue_token_feed));
 	if (!feed)

@@ -8,6 +8,7 @@
  */
 #include <conveyor/pool.h>
 
+#include "alloc_impl.h"
 #include "queue_impl.h"
 #include "wait_impl.h"
 
@@ -393,7 +394,7 @@ are_valid(const struct queue_pool_options *options)
 	       options->workers <=
 		       (is_single_consumer(options->queue) ? 1 : QUEUE_POOL_WORKERS_MAX) &&
 	       options->batch >= 0 && options->batch <= QUEUE_POOL_BATCH_MAX &&
-	       options->attempts >= 0;
+	       options->attempts >= 0 && queue_impl_allocator(options->allocator);
 }
 
 int
@@ -405,7 +406,7 @@ queue_pool_create(struct queue_pool **out, const struct queue_pool_options *opti
 
 	if (!out || !are_valid(options))
 		return -EINVAL;
-	allocator = options->allocator ? options->allocator : &queue_allocator_libc;
+	allocator = queue_impl_allocator(options->allocator);
 	pool = allocator->allocate(allocator->context, sizeof *pool, _Alignof(struct queue_pool));
 	if (!pool)
 		return -ENOMEM;

@@ -930,6 +930,7 @@ manual_feed(uint64_t tokens, uint64_t period, uint64_t burst)
 
 Test(token_feed, options_that_are_not_valid_are_refused)
 {
+	static const struct queue_allocator incomplete = {NULL, NULL, NULL};
 	static const struct queue_token_feed_options bad[] = {
 		{.tokens = 0},
 		{.tokens = 1, .burst = MOST + 1},
@@ -937,6 +938,7 @@ Test(token_feed, options_that_are_not_valid_are_refused)
 		{.tokens = 1, .flags = 2},
 		{.tokens = UINT64_MAX, .period = 2, .burst = 1},
 		{.tokens = 1, .period = UINT64_MAX, .burst = 1},
+		{.tokens = 1, .allocator = &incomplete},
 	};
 	struct queue_token_feed_options good = {.tokens = 1, .flags = QUEUE_FEED_MANUAL};
 	struct queue_token_feed *feed = NULL;

@@ -217,6 +217,7 @@ Test(pool, batches_are_handled_in_order_too, .timeout = 60)
 
 Test(pool, create_refuses_options_that_make_no_sense)
 {
+	static const struct queue_allocator incomplete = {NULL, NULL, NULL};
 	struct queue_options without_drop = {.capacity = 1};
 	struct queue_options single = queue_options(1);
 	struct queue_bounded *silent, *alone;
@@ -245,6 +246,7 @@ Test(pool, create_refuses_options_that_make_no_sense)
 	REFUSED(bad.batch = -1);
 	REFUSED(bad.batch = QUEUE_POOL_BATCH_MAX + 1);
 	REFUSED(bad.attempts = -1);
+	REFUSED(bad.allocator = &incomplete);
 	cr_assert_eq(queue_pool_create(NULL, &good), -EINVAL);
 	cr_assert_eq(queue_pool_create(&pool, NULL), -EINVAL);
 	cr_assert_null(pool);
