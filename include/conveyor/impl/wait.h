@@ -11,8 +11,8 @@
  * notifier sees the waiter. With nobody counted a notifier reads one word and makes no system call.
  *
  * Wake-ups are passed on like a baton. From the moment a notifier wakes somebody until a sleeper
- * has left, `waking` is set, and other notifiers leave it at that; the one that leaves clears it,
- * takes what is there, and if there is more and others sleep, wakes the next. So a burst of pushes
+ * has left, `waking` is set, and other notifiers leave it at that; the one that leaves takes what
+ * is there, clears it, and if there is more and others sleep, wakes the next. So a burst of pushes
  * costs one system call, one push never wakes two, and nobody sleeps beside work. A wake that has
  * not arrived within QUEUE_IMPL_WAKE_OVERDUE (its thread was stopped) no longer holds back others.
  * A known hole: what was pushed within that time, with no push after it, lies there while the
