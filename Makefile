@@ -13,8 +13,10 @@
 #:   lint            the formatter, static analyzers, manual page and shell checkers
 #:   man             the manual pages as HTML, below $(BUILD)/man
 #:   examples        the example programs, below $(BUILD)/examples
-#:   bench           builds and runs the measurements
-#:   install         headers, archive, conveyor.pc and manual pages, below $(DESTDIR)$(prefix)
+#:   bench           builds queue-bench and runs `queue-bench report $(BENCH_ARGS)`, about a minute
+#:   bench-peers     installs the packages of the queues that it compares with
+#:   install         headers, archive, conveyor.pc, queue-bench and manual pages, below
+#:                   $(DESTDIR)$(prefix)
 #:   uninstall       takes away what install put there
 #:   dist            $(BUILD)/conveyor-VERSION.tar.gz, from the last commit
 #:   clean           removes $(BUILD)
@@ -31,8 +33,11 @@
 #:   RUN             a command that test programs are run with, such as an emulator
 #:   SECONDS_EACH    how long each stress program runs; 2
 #:   DEMO_ARGS       further arguments for the flash sale
+#:   BENCH_ARGS      arguments for the report; --quick
+#:   BENCH_CFLAGS    what all of queue-bench is compiled with; -O3 -march=native
+#:   PEERS           no: queue-bench without other libraries' queues
 #:   V               1: show the commands
-#:   prefix exec_prefix libdir includedir mandir DESTDIR   where install puts things; /usr/local
+#:   prefix exec_prefix bindir libdir includedir mandir DESTDIR   where install puts things; /usr/local
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -47,10 +52,14 @@ DEPS ?= yes
 RUN ?=
 SECONDS_EACH ?= 2
 DEMO_ARGS ?=
+BENCH_ARGS ?= --quick
+BENCH_CFLAGS ?= -O3 -march=native
+PEERS ?= yes
 V ?= 0
 
 prefix ?= /usr/local
 exec_prefix ?= $(prefix)
+bindir ?= $(exec_prefix)/bin
 libdir ?= $(exec_prefix)/lib
 includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
@@ -76,6 +85,9 @@ $(error DEPS is "$(DEPS)"; it can be yes or no)
 endif
 ifneq ($(filter-out address undefined thread,$(subst $(comma), ,$(SANITIZE))),)
 $(error SANITIZE is "$(SANITIZE)"; it can be address,undefined or thread)
+endif
+ifneq ($(filter-out yes no,$(PEERS)),)
+$(error PEERS is "$(PEERS)"; it can be yes or no)
 endif
 ifneq ($(words $(BUILD)),1)
 $(error BUILD is "$(BUILD)"; it must be one directory, without blanks)
@@ -129,6 +141,8 @@ STRESS_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/stress/*.c))
 EXAMPLE_SOURCES := $(wildcard examples/*.c)
 SECKILL_SOURCES := $(wildcard examples/seckill/*.c)
 BENCH_SOURCES := $(wildcard bench/*.c)
+# What of the bench has no measurement in it, and is tested like the library.
+BENCH_LOGIC := $(patsubst %,bench/%.c,histogram options result schedule statistics subject)
 
 objects = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 programs = $(patsubst %.c,$(OUT)/%,$(1))
@@ -138,7 +152,7 @@ UNIT := $(call programs,$(UNIT_SOURCES))
 STRESS := $(call programs,$(STRESS_SOURCES))
 EXAMPLES := $(call programs,$(EXAMPLE_SOURCES))
 SECKILL := $(if $(SECKILL_SOURCES),$(OUT)/examples/seckill)
-BENCH := $(call programs,$(BENCH_SOURCES))
+BENCH := $(if $(CROSS),,$(OUT)/bench/queue-bench)
 
 .PHONY: all unit stress examples programs
 all: $(LIB)
@@ -153,7 +167,7 @@ Q := $(if $(filter 1,$(V)),,@)
 say = $(if $(filter 1,$(V)),@:,@echo '  $(1)  $(2)')
 
 TEST_SOURCES := $(SUPPORT_SOURCES) $(UNIT_SOURCES) $(STRESS_SOURCES)
-SOURCES := $(LIB_SOURCES) $(TEST_SOURCES) $(EXAMPLE_SOURCES) $(SECKILL_SOURCES) $(BENCH_SOURCES)
+SOURCES := $(LIB_SOURCES) $(TEST_SOURCES) $(EXAMPLE_SOURCES) $(SECKILL_SOURCES) $(BENCH_LOGIC)
 
 $(call objects,$(LIB_SOURCES)): OWN_CFLAGS += -Ilib
 $(call objects,$(TEST_SOURCES)): OWN_CFLAGS += -Ilib -Itest/support
@@ -178,14 +192,67 @@ endef
 # A program of one source file asks for further libraries in a line of its own: /* LIBS: -lfoo */
 extra_libs = $$(sed -n 's,^/\* LIBS: \(.*\) \*/$$,\1,p' $(@:$(OUT)/%=%.c))
 
+$(filter $(OUT)/test/unit/bench_%,$(UNIT)): $(call objects,$(BENCH_LOGIC))
+$(call objects,$(filter test/unit/bench_%,$(UNIT_SOURCES))): OWN_CFLAGS += -Ibench
+
 $(UNIT) $(STRESS): $(OUT)/%: $(OUT)/obj/%.o $(call objects,$(SUPPORT_SOURCES)) $(LIB)
 	$(link) $(extra_libs) $(if $(STAND_IN),,$(if $(filter $(UNIT),$@),-lcriterion))
 
-$(EXAMPLES) $(BENCH): $(OUT)/%: $(OUT)/obj/%.o $(LIB)
+$(EXAMPLES): $(OUT)/%: $(OUT)/obj/%.o $(LIB)
 	$(link) $(extra_libs)
 
 $(SECKILL): $(call objects,$(SECKILL_SOURCES)) $(LIB)
 	$(link) -lsqlite3 -ljemalloc -lm
+
+# The bench: everything in it, the library and the peers that are there included, is compiled with
+# the same flags, apart from what is in $(OUT)/obj.
+HAVE_CXX := $(if $(CROSS),,$(shell command -v $(CXX) 2>/dev/null))
+ADAPTERS := $(if $(CROSS),,$(shell bench/peers.sh $(if $(filter no,$(PEERS)),own,present) \
+	'$(CC)' $(HAVE_CXX)))
+ADAPTER_CFLAGS = $(shell bench/peers.sh cflags $<)
+BENCH_LIB := $(OUT)/native/libconveyor.a
+BENCH_LIB_OBJECTS := $(patsubst %.c,$(OUT)/native/%.o,$(LIB_SOURCES))
+BENCH_OBJECTS := $(addprefix $(OUT)/native/,$(addsuffix .o,$(basename $(BENCH_SOURCES) $(ADAPTERS))))
+BENCH_LINKER = $(if $(filter %.cc,$(ADAPTERS)),$(CXX),$(CC))
+
+$(OUT)/native/lib/%.o: OWN_CFLAGS += -Ilib
+$(OUT)/native/bench/result.o: OWN_CFLAGS += -DBENCH_FLAGS='"$(BENCH_CFLAGS)"' \
+	-DBENCH_COMMIT='"$(COMMIT)"'
+$(OUT)/native/bench/result.o: $(OUT)/native/commit
+
+# A report says what it was made from.
+COMMIT = $(shell git describe --always --dirty --abbrev=10 2>/dev/null)
+$(OUT)/native/commit: FORCE
+	@mkdir -p $(@D)
+	@echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' >$@
+
+$(OUT)/native/%.o: %.c $(OUT)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(OWN_CFLAGS) -Iinclude $(ADAPTER_CFLAGS) $(CPPFLAGS) $(CFLAGS) $(BENCH_CFLAGS) \
+		-MMD -MP -c -o $@ $<
+
+$(OUT)/native/%.o: %.cc $(OUT)/flags
+	@mkdir -p $(@D)
+	$(call say,CXX,$<)
+	$(Q)$(CXX) -std=c++17 -Wall -Wextra $(filter-out -std=c11 $(WARNINGS),$(OWN_CFLAGS)) -Iinclude \
+		$(ADAPTER_CFLAGS) $(CPPFLAGS) $(CFLAGS) $(BENCH_CFLAGS) -MMD -MP -c -o $@ $<
+
+# After the C library, which is to keep malloc for itself: see bench/alloc.c.
+BENCH_JEMALLOC = $(if $(HAVE_JEMALLOC),$(OUT)/native/lib/alloc_jemalloc.o $(if $(filter %.cc,$(ADAPTERS)),-lstdc++) \
+	-Wl$(comma)-lc -ljemalloc)
+
+$(BENCH_LIB): $(BENCH_LIB_OBJECTS)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(BENCH): $(BENCH_OBJECTS) $(BENCH_LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(BENCH_LINKER) $(OWN_LDFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(BENCH_OBJECTS) $(BENCH_LIB) \
+		$(shell bench/peers.sh libs $(ADAPTERS)) -lm $(BENCH_JEMALLOC)
+
+-include $(BENCH_OBJECTS:.o=.d) $(BENCH_LIB_OBJECTS:.o=.d)
 
 FLAGS := $(CC) $(OWN_CFLAGS) $(CPPFLAGS) $(CFLAGS) : $(OWN_LDFLAGS) $(LDFLAGS)
 $(OUT)/flags: FORCE
@@ -241,9 +308,16 @@ $(STEPS:%=check-%): check-%:
 lint:
 	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' test/support/check.sh lint
 
-.PHONY: bench
-bench: $(BENCH)
-	@for program in $(BENCH); do $(RUN) $$program || exit; done
+.PHONY: bench run-bench bench-peers
+bench:
+	@test/support/deps.sh bench $(DEPS)
+	@$(MAKE) --no-print-directory run-bench
+
+run-bench: $(BENCH)
+	@$(BENCH) report --output $(OUT)/bench/report $(BENCH_ARGS)
+
+bench-peers:
+	@test/support/deps.sh bench-peers $(DEPS)
 
 # ---- Manual pages, installation, distribution ---------------------------------------------------
 
@@ -273,7 +347,7 @@ $(OUT)/conveyor.pc: $(OUT)/flags FORCE
 INSTALL := install
 
 ifneq ($(filter install uninstall,$(MAKECMDGOALS)),)
-$(foreach directory,prefix exec_prefix libdir includedir mandir,$(if $(filter-out /%,$($(directory))), \
+$(foreach directory,prefix exec_prefix bindir libdir includedir mandir,$(if $(filter-out /%,$($(directory))), \
 	$(error $(directory) is "$($(directory))"; it must begin with a slash)))
 endif
 
@@ -281,10 +355,11 @@ endif
 names = $$(sed -n '/^\.Sh NAME/,/^\.Sh [^N]/s/^\.Nm \([a-z_0-9]*\).*/\1/p' man/$$page)
 
 .PHONY: install uninstall
-install: $(LIB) $(OUT)/conveyor.pc
+install: $(LIB) $(OUT)/conveyor.pc $(BENCH)
 	$(call say,INSTALL,$(DESTDIR)$(prefix))
 	$(Q)$(INSTALL) -d '$(DESTDIR)$(libdir)/pkgconfig' '$(DESTDIR)$(includedir)/conveyor/impl'
 	$(Q)$(INSTALL) -m 644 $(LIB) '$(DESTDIR)$(libdir)'
+	$(Q)$(if $(BENCH),$(INSTALL) -D -m 755 $(BENCH) '$(DESTDIR)$(bindir)/queue-bench')
 	$(Q)$(INSTALL) -m 644 $(OUT)/conveyor.pc '$(DESTDIR)$(libdir)/pkgconfig'
 	$(Q)for header in $(HEADERS:include/%=%); do \
 		$(INSTALL) -m 644 include/$$header '$(DESTDIR)$(includedir)/'$$header || exit; \
@@ -301,6 +376,7 @@ install: $(LIB) $(OUT)/conveyor.pc
 
 uninstall:
 	$(call say,UNINSTALL,$(DESTDIR)$(prefix))
+	$(Q)rm -f '$(DESTDIR)$(bindir)/queue-bench'
 	$(Q)rm -f '$(DESTDIR)$(libdir)/libconveyor.a' '$(DESTDIR)$(libdir)/pkgconfig/conveyor.pc'
 	$(Q)for header in $(HEADERS:include/%=%); do \
 		rm -f '$(DESTDIR)$(includedir)/'$$header; \

@@ -33,9 +33,9 @@ variant()
 	shift 3
 	# Words are meant to be split: jobs and what are lists.
 	# shellcheck disable=SC2086
-	report build "$MAKE" --no-print-directory -k $jobs "$@" $what
+	report build "$MAKE" --no-print-directory -k $jobs PEERS=no "$@" $what
 	for goal in $goals; do
-		"$MAKE" --no-print-directory "$@" "$goal"
+		"$MAKE" --no-print-directory PEERS=no "$@" "$goal"
 	done
 	REPORT_PREFIX=
 	report_prefix=
@@ -45,6 +45,7 @@ variant()
 # passed when it exits 0 within ten minutes. In its environment it finds
 #   SECKILL   the path of the flash sale's program
 #   EXAMPLES  the directory of the programs built from examples/*.c
+#   QUEUE_BENCH  the path of queue-bench
 #   BUILD     a directory of its own to write into, empty at first
 #   CC        the compiler that built them
 # and its working directory is the top of the source tree.
@@ -57,7 +58,8 @@ run_programs()
 		mkdir -p "$check/$name"
 		# shellcheck disable=SC2086,SC2154
 		report "$name" env SECKILL="$check/gcc/examples/seckill" \
-			EXAMPLES="$check/gcc/examples" BUILD="$check/$name" CC=gcc $limit "$script"
+			QUEUE_BENCH="$check/gcc/bench/queue-bench" EXAMPLES="$check/gcc/examples" \
+			BUILD="$check/$name" CC=gcc $limit "$script"
 	done
 }
 

@@ -8,12 +8,14 @@ set -u
 
 # PACKAGE THING: what of it is needed, a command or a header, so that one that was installed by
 # other means, or on another system, counts as well.
-demo='
+build='
 gcc gcc
 libc6-dev stdio.h
 pkg-config pkg-config
 libck-dev ck_pr.h
 libjemalloc-dev jemalloc/jemalloc.h
+'
+demo="$build"'
 libsqlite3-dev sqlite3.h
 '
 check="$demo"'
@@ -29,6 +31,12 @@ clang-tidy clang-tidy
 cppcheck cppcheck
 mandoc mandoc
 shellcheck shellcheck
+gnuplot-nox gnuplot
+jq jq
+tidy tidy
+'
+bench="$build"'
+gnuplot-nox gnuplot
 '
 
 is_installed()
@@ -63,6 +71,13 @@ may_install=$2
 case $goal in
 demo) wanted=$demo ;;
 check) wanted=$check ;;
+bench) wanted=$bench ;;
+bench-peers)
+	# Each has a header of its own, but those lie in all kinds of places: the packages count.
+	wanted="$bench
+$(bench/peers.sh packages | sed 's/$/ none/')
+g++ g++"
+	;;
 *) echo "deps.sh: no list for $goal" >&2 && exit 2 ;;
 esac
 

@@ -23,7 +23,7 @@ prefix=/opt/conveyor
 libdir=$prefix/lib/here
 made()
 {
-	"$MAKE" --no-print-directory BUILD="$build" "$@" DESTDIR="$stage" prefix=$prefix \
+	"$MAKE" --no-print-directory BUILD="$build" PEERS=no "$@" DESTDIR="$stage" prefix=$prefix \
 		libdir=$libdir
 }
 
@@ -38,6 +38,7 @@ has_every_file_and_no_other()
 				"$page" | sed "s,.*,.$prefix/share/man/man$section/&.$section,"
 			echo ".$prefix/share/man/man$section/${page#man/}"
 		done
+		echo ".$prefix/bin/queue-bench"
 		echo ".$libdir/libconveyor.a"
 		echo ".$libdir/pkgconfig/conveyor.pc"
 	} | sort -u >"$outside/expected"

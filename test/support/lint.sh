@@ -8,8 +8,11 @@ here=$(dirname "$0")
 . "$here/report.sh"
 
 # Names of files in this tree have no blanks, so lists of them are strings here.
-formatted=$(find include lib examples test bench -name '*.[ch]' | sort)
-analyzed=$(find lib examples bench -name '*.c' | sort)
+formatted=$(find include lib examples test bench -name '*.[ch]' -o -name '*.cc' | sort)
+# Of the bench's adapters only those that need no other library's header.
+analyzed=$(find lib examples bench -name '*.c' | sort | while read -r file; do
+	grep -q '^/\* HEADER: ' "$file" || echo "$file"
+done)
 tests=$(find test -name '*.c' ! -path 'test/compile/*' | sort)
 pages=$(find man -name '*.[1-9]' | sort)
 scripts=$(find .ci/run examples test bench -name run -o -name '*.sh' | sort)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef BENCH_VYUKOV_H
-#define BENCH_VYUKOV_H
+#ifndef BENCH_ADAPTERS_VYUKOV_H
+#define BENCH_ADAPTERS_VYUKOV_H
 
 /*
  * The speed reference: Dmitry Vyukov's bounded MPMC queue (1024cores.net, 2011), written plainly
@@ -23,19 +23,39 @@ struct vyukov {
 	uint64_t head __attribute__((aligned(128)));
 } __attribute__((aligned(128)));
 
+/* -EINVAL: with one cell, or not a power of two, it does not work. */
 static inline int
-vyukov_init(struct vyukov *v, uint64_t capacity)
+vyukov_open(struct vyukov **out, uint64_t capacity)
 {
+	struct vyukov *v;
 	uint64_t i;
 
-	v->cells = (struct vyukov_cell *)calloc(capacity, sizeof *v->cells);
-	if (!v->cells)
+	if (capacity < 2 || (capacity & (capacity - 1)) != 0)
+		return -EINVAL;
+	v = (struct vyukov *)aligned_alloc(128, sizeof *v);
+	if (!v)
 		return -ENOMEM;
-	for (i = 0; i < capacity; i++)
+	v->cells = (struct vyukov_cell *)aligned_alloc(128, (capacity * sizeof *v->cells + 127) /
+								    128 * 128);
+	if (!v->cells) {
+		free(v);
+		return -ENOMEM;
+	}
+	for (i = 0; i < capacity; i++) {
 		v->cells[i].seq = i;
+		v->cells[i].item = NULL;
+	}
 	v->mask = capacity - 1;
 	v->tail = v->head = 0;
+	*out = v;
 	return 0;
+}
+
+static inline void
+vyukov_shut(struct vyukov *v)
+{
+	free(v->cells);
+	free(v);
 }
 
 static inline int
