@@ -18,6 +18,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+
+/* Pauses after a lost swap: at first, and at most. */
+#define BACK_OFF_FIRST 16u
+#define BACK_OFF_MAX 64u
 #include <sys/prctl.h>
 #include <time.h>
 
@@ -188,13 +192,28 @@ replace(struct queue_bucket *bucket, const struct view *view, ticks tat, uint64_
 	return false;
 }
 
-int
-queue_impl_bucket_take_slow(struct queue_bucket *bucket, uint64_t n, uint64_t now)
+/*
+ * After a lost swap: stays away for a while that doubles, so that the processor that has the line
+ * makes several takes before it gives it away.
+ */
+static void
+back_off(unsigned *pauses)
+{
+	unsigned i;
+
+	for (i = 0; i < *pauses; i++)
+		queue_impl_pause();
+	if (*pauses < BACK_OFF_MAX)
+		*pauses *= 2;
+}
+
+static int
+take_by_state(struct queue_bucket *bucket, uint64_t n, uint64_t now, unsigned pauses)
 {
 	struct view view;
 	ticks start, next;
 
-	do {
+	for (;;) {
 		look(bucket, &view);
 		if (n == 0)
 			return 0;
@@ -204,8 +223,25 @@ queue_impl_bucket_take_slow(struct queue_bucket *bucket, uint64_t n, uint64_t no
 		next = (view.tat > start ? view.tat : start) + n * (ticks)view.rate.price;
 		if (next - start > view.rate.limit)
 			return -EAGAIN;
-	} while (!replace(bucket, &view, next, 0));
-	return 0;
+		if (replace(bucket, &view, next, 0))
+			return 0;
+		back_off(&pauses);
+	}
+}
+
+int
+queue_impl_bucket_take_slow(struct queue_bucket *bucket, uint64_t n, uint64_t now)
+{
+	return take_by_state(bucket, n, now, BACK_OFF_FIRST);
+}
+
+int
+queue_impl_bucket_take_lost(struct queue_bucket *bucket, uint64_t n, uint64_t now)
+{
+	unsigned pauses = BACK_OFF_FIRST;
+
+	back_off(&pauses);
+	return take_by_state(bucket, n, now, pauses);
 }
 
 int

@@ -177,6 +177,7 @@ uint64_t queue_token_feed_available_approx(const struct queue_token_feed *feed);
 /* Inline bodies. Not API. */
 
 int queue_impl_bucket_take_slow(struct queue_bucket *bucket, uint64_t n, uint64_t now);
+int queue_impl_bucket_take_lost(struct queue_bucket *bucket, uint64_t n, uint64_t now);
 
 /*
  * Most takes: one word, and it is below 2^63. It is read after the rate, so that a clear bit 0
@@ -198,7 +199,7 @@ queue_bucket_take_at(struct queue_bucket *bucket, uint64_t n, uint64_t now)
 		return -EAGAIN;
 	if (queue_impl_cas_acq_rel(&bucket->state.low, &tat, next))
 		return 0;
-	return queue_impl_bucket_take_slow(bucket, n, now);
+	return queue_impl_bucket_take_lost(bucket, n, now);
 }
 
 #ifdef __cplusplus
