@@ -338,7 +338,7 @@ Name: conveyor
 Description: Bounded message queues, token buckets, worker pools and calls between threads
 Version: $(VERSION)
 Cflags: $(strip -I$${includedir} $(MACHINE) $(filter %_C11,$(BACK_END)) -pthread)
-Libs: -L$${libdir} -lconveyor -pthread
+Libs: -L$${libdir} -lconveyor -pthread -Wl,-z,nodelete
 endef
 
 $(OUT)/conveyor.pc: $(OUT)/flags FORCE

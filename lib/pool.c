@@ -74,7 +74,7 @@ static bool
 is_single_consumer(const struct queue_bounded *queue)
 {
 	/* Relaxed: the roles never change. */
-	return queue_impl_load32_rlx(&queue->ring.mode) & QUEUE_SINGLE_CONSUMER;
+	return (queue_impl_load_rlx(&queue->ring.mode) & QUEUE_SINGLE_CONSUMER) != 0;
 }
 
 static bool

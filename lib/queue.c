@@ -116,9 +116,9 @@ queue_init(struct queue_bounded *queue, size_t size, const struct queue_options 
 	queue->clock = options->clock;
 	queue->policy = options->policy;
 	queue->drops = options->deadline_of || options->policy == QUEUE_DISCARD_OLDEST;
-	/* Where the ring publishes by a locked instruction that is the fence WAIT1 needs. */
+	/* Where the ring publishes by locked instructions only, those are the fence WAIT1 needs. */
 #if defined __x86_64__
-	if (options->flags != 0)
+	if (options->flags != 0 || queue->ring.rseq != 0)
 #endif
 	{
 		barrier = queue_impl_barrier_available();

@@ -2,17 +2,32 @@
 #include <conveyor/ring.h>
 
 #include "alloc_impl.h"
+#include "rseq_impl.h"
 
 #include <string.h>
 
 /* The layout, in one place: who writes lies apart from who else writes. */
 _Static_assert(sizeof(struct queue_impl_pair) == 16, "a slot is what one swap covers");
-_Static_assert(offsetof(struct queue_ring, mode) < QUEUE_IMPL_LINE, "what calls read is one line");
+_Static_assert(offsetof(struct queue_ring, consumer) < QUEUE_IMPL_LINE,
+	       "what calls read is one line");
 _Static_assert(offsetof(struct queue_ring, tail) == QUEUE_IMPL_APART, "producers' lines");
 _Static_assert(offsetof(struct queue_ring, head) == 2 * QUEUE_IMPL_APART, "consumers' lines");
 _Static_assert(sizeof(struct queue_ring) == 3 * QUEUE_IMPL_APART, "the slots follow, aligned");
 
 #define ROLES (QUEUE_SINGLE_PRODUCER | QUEUE_SINGLE_CONSUMER)
+
+/* How often a push looks whether another one, which has its number already, fills its slot. */
+#define PATIENCE 64
+
+/*
+ * A push that finds room for a few items only, where there is some for many, stays away from head
+ * for a moment: consumers move it all the time, and each look takes the line away from them.
+ */
+#define FEW 16
+#define PACE 4 /* pauses */
+
+/* The most items that push_n and pop_n move an end by at once. */
+#define STRIDE 64
 
 static uint64_t
 slots_for(uint64_t capacity)
@@ -24,21 +39,14 @@ slots_for(uint64_t capacity)
 	return slots;
 }
 
-static bool
-is_indexed(unsigned flags)
-{
-	return (flags & ROLES) == ROLES;
-}
-
 size_t
 queue_ring_footprint(uint64_t capacity, unsigned flags)
 {
-	size_t slot = is_indexed(flags) ? sizeof(uint64_t) : sizeof(struct queue_impl_pair);
 	size_t size;
 
 	if (capacity == 0 || capacity > QUEUE_CAPACITY_MAX || (flags & ~ROLES))
 		return 0;
-	size = sizeof(struct queue_ring) + slots_for(capacity) * slot;
+	size = sizeof(struct queue_ring) + slots_for(capacity) * sizeof(struct queue_impl_pair);
 	return (size + QUEUE_RING_ALIGNMENT - 1) & ~(size_t)(QUEUE_RING_ALIGNMENT - 1);
 }
 
@@ -58,18 +66,15 @@ queue_impl_ring_init_at(struct queue_ring *ring, size_t size, uint64_t capacity,
 	ring->capacity = capacity;
 	ring->first = first;
 	ring->mode = flags;
-	ring->tail = ring->head = ring->head_seen = ring->tail_seen = first;
-	if (is_indexed(flags)) {
-		ring->mode |= QUEUE_IMPL_RING_INDEXED;
-		ring->cells = (uint64_t *)(ring + 1);
-		memset(ring->cells, 0, slots * sizeof *ring->cells);
-		return 0;
-	}
+	ring->tail = ring->filled = ring->head = ring->head_seen = first;
+	ring->rseq = queue_impl_rseq_area();
+	ring->producer = ring->consumer = ring->rseq ? QUEUE_IMPL_RING_NOBODY
+						     : QUEUE_IMPL_RING_ANYBODY;
 	ring->slots = (struct queue_impl_pair *)(ring + 1);
-	for (position = first; position != first + slots; position++) {
+	for (position = first - slots; position != first; position++) {
 		struct queue_impl_pair *slot = queue_impl_ring_slot(ring, position);
 
-		slot->low = queue_impl_ring_seq(position, QUEUE_IMPL_RING_FREE);
+		slot->low = queue_impl_ring_seq(position);
 		slot->high = 0;
 	}
 	return 0;
@@ -122,77 +127,167 @@ queue_ring_destroy(struct queue_ring *ring)
 	ring->allocator->release(ring->allocator->context, ring, ring->size, QUEUE_RING_ALIGNMENT);
 }
 
-/* Positions before the tail are filled, positions before the head taken: passed, at that end. */
-enum end {
-	TAIL,
-	HEAD
-};
-
-/* `position` itself if it is not passed, or else what its slot says must come after it. */
-static uint64_t
-beyond(const struct queue_ring *ring, uint64_t position, enum end end)
+/*
+ * Afterwards no plain store is under way any more that was begun by a push with a number taken
+ * before, or with the mode read before: it is done, or its push will have to swap.
+ */
+static void
+revoke(struct queue_ring *ring)
 {
-	uint64_t seq = queue_impl_load_acq(
-		&queue_impl_ring_slot(ring, position)->low); /* RING1, RING2 acquire */
-	uint64_t lap = end == HEAD ? ring->mask + 1 : 0;
-	int64_t ahead = (int64_t)(seq - queue_impl_ring_seq(position + lap, QUEUE_IMPL_RING_FREE));
-	uint64_t served;
+	if (!ring->rseq)
+		return;
+	(void)queue_impl_fetch_add_acq_rel(&ring->mode, QUEUE_IMPL_RING_REVOKED);
+	queue_impl_rseq_interrupt();
+}
 
-	if (ahead < 0 || (end == TAIL && ahead == QUEUE_IMPL_RING_FREE))
-		return position;
-	served = position + lap + (uint64_t)(ahead >> 2);
-	switch (seq & 3) {
-	case QUEUE_IMPL_RING_FREE:
-		return served - ring->mask;
-	case QUEUE_IMPL_RING_FULL:
-		return end == HEAD ? served + 1 - ring->capacity : served + 1;
-	default: /* sealed: the tail stays there, and the head comes no further */
-		return served;
-	}
+/* Takes an end away from the thread it belongs to, if any: its sequences fail from here on. */
+static void
+unsettle(uint64_t *owner)
+{
+	uint64_t who = queue_impl_load_acq(owner);
+
+	while (who != QUEUE_IMPL_RING_ANYBODY && who != QUEUE_IMPL_RING_UNDECIDED &&
+	       !queue_impl_cas_acq_rel(owner, &who, QUEUE_IMPL_RING_UNDECIDED))
+		continue;
 }
 
 /*
- * Where is this end, starting at a position before which everything is passed? Who fills (takes) a
- * position has seen all before it filled (taken), so one that is passed vouches for those before
- * it (RING1, RING2). A hint may lag by any distance: the stride doubles, and a slot of a later lap
- * says at once how far to jump.
+ * Settles who moves an end, and says whether the caller may, by swaps at least. The first thread
+ * gets it for itself. The second takes it away, and the other end with it: one side that is much
+ * faster than the other keeps running into it, which measured far worse than none being so. After
+ * the interruption no sequence is under way that had seen the words as they were. Who comes
+ * meanwhile does the same, and waits for nobody.
  */
-static uint64_t
-seek(const struct queue_ring *ring, uint64_t position, enum end end)
+static bool
+settle(struct queue_ring *ring, uint64_t *owner)
 {
-	uint64_t stride = 1;
+	uint64_t who = queue_impl_load_acq(owner);
 
-	for (;;) {
-		uint64_t probe = position + stride - 1;
-		uint64_t next = beyond(ring, probe, end);
+	if (who == QUEUE_IMPL_RING_ANYBODY)
+		return true;
+#if defined QUEUE_IMPL_RSEQ
+	if (who == queue_impl_thread())
+		return true;
+	if (who == QUEUE_IMPL_RING_NOBODY)
+		return queue_impl_cas_acq_rel(owner, &who, queue_impl_thread());
+#endif
+	unsettle(&ring->producer);
+	unsettle(&ring->consumer);
+	queue_impl_rseq_interrupt();
+	queue_impl_store_rel(&ring->producer, QUEUE_IMPL_RING_ANYBODY); /* RING6 release */
+	queue_impl_store_rel(&ring->consumer, QUEUE_IMPL_RING_ANYBODY); /* RING6 release */
+	return true;
+}
 
-		if (next != probe) {
-			position = next;
-			if (stride <= ring->mask / 2)
-				stride *= 2;
-		} else if (stride == 1) {
-			return position;
-		} else {
-			stride = 1;
-		}
-	}
+/* Does nobody but the calling thread move this end? */
+static bool
+is_ours(const uint64_t *owner)
+{
+#if defined QUEUE_IMPL_RSEQ
+	return queue_impl_load_acq(owner) == queue_impl_thread();
+#else
+	(void)owner;
+	return false;
+#endif
+}
+
+/*
+ * Moves an end as queue_impl_ring_move does, but always by a swap, which the thread that an end
+ * belongs to may use as well: a sequence could be interrupted each time, as by single stepping.
+ */
+static bool
+move_surely(struct queue_ring *ring, uint64_t *owner, uint64_t *word, uint64_t from, uint64_t to)
+{
+	return settle(ring, owner) && queue_impl_cas_acq_rel(word, &from, to);
+}
+
+/* The first position that is not filled, of those before `tail` that have been given out. */
+static uint64_t
+first_unfilled(const struct queue_ring *ring, uint64_t tail)
+{
+	while (!queue_impl_ring_is_filled(ring, tail - 1))
+		tail--;
+	return tail;
+}
+
+/* Where head is; when that makes room for few items, where it is a moment later. */
+static uint64_t
+look_at_head(const struct queue_ring *ring, uint64_t tail)
+{
+	uint64_t head = queue_impl_load_acq(&ring->head); /* RING4 acquire */
+	int64_t room = (int64_t)(ring->capacity - (tail - head));
+	unsigned i;
+
+	if (room <= 0 || room >= FEW || ring->capacity < 4 * FEW || is_ours(&ring->consumer))
+		return head;
+	for (i = 0; i < PACE; i++)
+		queue_impl_pause();
+	return queue_impl_load_acq(&ring->head); /* RING4 acquire */
+}
+
+/*
+ * Before `tail` somebody was stopped between taking a number and filling its slot, unless he is done
+ * by now: then false. Otherwise *position is where our item may be swapped in instead of his.
+ */
+static bool
+overtake(struct queue_ring *ring, uint64_t tail, uint64_t *position)
+{
+	*position = first_unfilled(ring, tail);
+	if (*position == tail)
+		return false;
+	revoke(ring);
+	return true;
 }
 
 queue_impl_cold struct queue_impl_ring_result
-queue_impl_ring_push_slow(struct queue_ring *ring, void *item, uint64_t position)
+queue_impl_ring_push_slow(struct queue_ring *ring, void *item, uint64_t position, bool claimed)
 {
+	unsigned looks = 0;
+
 	for (;;) {
-		uint32_t mode = queue_impl_load32_acq(&ring->mode); /* RING5 acquire */
-		int rc;
+		uint64_t mode = queue_impl_load_acq(&ring->mode); /* RING5 acquire */
+		uint64_t tail, head;
 
 		if (mode & QUEUE_IMPL_RING_CLOSED)
 			return queue_impl_ring_result(-EPIPE, position);
-		rc = queue_impl_ring_fill(ring, mode, position, item);
-		if (rc == 0)
-			queue_impl_store_rel(&ring->tail, position + 1); /* RING3 release */
-		if (rc != QUEUE_IMPL_RING_PASSED)
-			return queue_impl_ring_result(rc, position);
-		position = seek(ring, position, TAIL);
+		/* The position can be filled by swaps only. That somebody else does it is progress. */
+		if (claimed) {
+			if (queue_impl_ring_swap_in(ring, position, item)) {
+				queue_impl_store_rel(&ring->filled,
+						     position + 1); /* RING3 release */
+				return queue_impl_ring_result(0, position);
+			}
+			claimed = !queue_impl_ring_is_filled(ring, position);
+			continue;
+		}
+		tail = queue_impl_load_acq(&ring->tail); /* RING3 acquire */
+		if (!(mode & QUEUE_SINGLE_PRODUCER) && !queue_impl_ring_is_next(ring, tail)) {
+			if (looks++ < PATIENCE) {
+				queue_impl_pause();
+				continue;
+			}
+			looks = 0;
+			claimed = overtake(ring, tail, &position);
+			continue;
+		}
+		/* All before the tail is filled, so what head says now decides on full. */
+		head = look_at_head(ring, tail);
+		if ((int64_t)(tail - head) >= (int64_t)ring->capacity)
+			return queue_impl_ring_result(-EAGAIN, tail);
+		queue_impl_store_rel(&ring->head_seen, head); /* RING4 release */
+		if (mode & QUEUE_SINGLE_PRODUCER) {
+			(void)queue_impl_ring_fill(ring, mode, tail, item);
+			queue_impl_store_rel(&ring->tail, tail + 1); /* RING3 release */
+			return queue_impl_ring_result(0, tail);
+		}
+		if (!move_surely(ring, &ring->producer, &ring->tail, tail, tail + 1))
+			continue;
+		if (queue_impl_ring_fill(ring, mode, tail, item)) {
+			queue_impl_store_rel(&ring->filled, tail + 1); /* RING3 release */
+			return queue_impl_ring_result(0, tail);
+		}
+		position = tail;
+		claimed = true;
 	}
 }
 
@@ -201,200 +296,237 @@ queue_impl_ring_push_slow(struct queue_ring *ring, void *item, uint64_t position
  * to fill the slot. Whoever changes the slot first decides: our seal, or its item.
  */
 static bool
-seal(struct queue_ring *ring, uint32_t mode, uint64_t position)
+seal(struct queue_ring *ring, uint64_t position)
 {
 	struct queue_impl_pair *slot = queue_impl_ring_slot(ring, position);
-	uint64_t seq = queue_impl_ring_seq(position, QUEUE_IMPL_RING_FREE);
-	uint64_t old;
+	uint64_t seal = queue_impl_ring_seq(position) - 1;
+	uint64_t seq = queue_impl_load_acq(&slot->low); /* RING1 acquire */
+	/* Relaxed: the swap fails unless this is what seq belongs to. */
+	uint64_t old = queue_impl_load_rlx(&slot->high);
 
-	/* The single producer closes after its last push, so what was pushed is visible now. */
-	if (mode & QUEUE_SINGLE_PRODUCER)
-		return queue_impl_load_acq(&slot->low) == seq; /* RING1 acquire */
-	/* Relaxed: the swap fails unless this is what seq guards. */
-	old = queue_impl_load_rlx(&slot->high);
-	return queue_impl_cas_pair_acq_rel(slot, seq, old, seq | QUEUE_IMPL_RING_SEALED, old);
+	if (seq == seal)
+		return true;
+	revoke(ring);
+	return (int64_t)(seq - seal) < 0 &&
+	       queue_impl_cas_pair_acq_rel(slot, seq, old, seal, old); /* RING5 release */
 }
 
 queue_impl_cold struct queue_impl_ring_result
-queue_impl_ring_pop_slow(struct queue_ring *ring, void **item, uint64_t position)
+queue_impl_ring_pop_slow(struct queue_ring *ring, void **item)
 {
 	for (;;) {
-		uint32_t mode = queue_impl_load32_acq(&ring->mode); /* RING5 acquire */
-		int rc = queue_impl_ring_take(ring, mode, position, item);
+		uint64_t mode = queue_impl_load_acq(&ring->mode); /* RING5 acquire */
+		uint64_t head = queue_impl_load_acq(&ring->head); /* RING4 acquire */
+		const struct queue_impl_pair *slot = queue_impl_ring_slot(ring, head);
+		uint64_t seq = queue_impl_load_acq(&slot->low); /* RING1 acquire */
+		int64_t ahead = (int64_t)(seq - queue_impl_ring_seq(head));
 
-		if (rc == 0)
-			queue_impl_store_rel(&ring->head, position + 1); /* RING4 release */
-		if (rc == 0 || (rc == -EAGAIN && !(mode & QUEUE_IMPL_RING_CLOSED)))
-			return queue_impl_ring_result(rc, position);
-		if (rc == -EAGAIN) {
-			if (seal(ring, mode, position))
-				return queue_impl_ring_result(-EPIPE, position);
-			continue;
+		if (ahead > 0)
+			continue; /* it was taken, and used again: head has moved */
+		if (ahead == 0) {
+			/* Relaxed: see queue_impl_ring_pop. */
+			uint64_t value = queue_impl_load_rlx(&slot->high);
+
+			if (mode & QUEUE_SINGLE_CONSUMER) {
+				queue_impl_store_rel(&ring->head, head + 1); /* RING4 release */
+			} else if (!move_surely(ring, &ring->consumer, &ring->head, head,
+						head + 1)) { /* RING4 release */
+				continue;
+			}
+			*item = (void *)(uintptr_t)value;
+			return queue_impl_ring_result(0, head);
 		}
-		if (queue_impl_load_acq(&queue_impl_ring_slot(ring, position)->low) ==
-		    queue_impl_ring_seq(position, QUEUE_IMPL_RING_SEALED)) /* RING5 acquire */
-			return queue_impl_ring_result(-EPIPE, position);
-		position = seek(ring, position, HEAD);
+		if (!(mode & QUEUE_IMPL_RING_CLOSED))
+			return queue_impl_ring_result(-EAGAIN, head);
+		/* The single producer closes after its last push, so all of it is visible now. */
+		if ((mode & QUEUE_SINGLE_PRODUCER) || seal(ring, head))
+			return queue_impl_ring_result(-EPIPE, head);
 	}
 }
 
-static ptrdiff_t
-push_n_indexed(struct queue_ring *ring, void *const *items, ptrdiff_t n)
+static int64_t
+smaller(int64_t a, int64_t b)
 {
-	uint64_t tail = queue_impl_load_rlx(&ring->tail); /* relaxed: our own */
-	uint64_t head = ring->head_seen;
-	uint64_t room = ring->capacity - (tail - head);
-	ptrdiff_t i;
-
-	if (room < (uint64_t)n) {
-		head = queue_impl_load_acq(&ring->head); /* RING7 acquire */
-		room = ring->capacity - (tail - head);
-	}
-	if (room < (uint64_t)n)
-		n = (ptrdiff_t)room;
-	if (n == 0)
-		return 0;
-	ring->head_seen = head;
-	for (i = 0; i < n; i++)
-		ring->cells[(tail + (uint64_t)i) & ring->mask] = (uint64_t)(uintptr_t)items[i];
-	queue_impl_store_rel(&ring->tail, tail + (uint64_t)n); /* RING6 release */
-	return n;
+	return a < b ? a : b;
 }
 
-static ptrdiff_t
-pop_n_indexed(struct queue_ring *ring, void **items, ptrdiff_t n)
+/*
+ * Takes up to n numbers at once: how many, 0 when the ring is full, -EBUSY when the step must be
+ * left to the slow half, which knows how to go on in every case.
+ */
+static int64_t
+claim(struct queue_ring *ring, uint64_t mode, uint64_t tail, int64_t n)
 {
-	uint64_t head = queue_impl_load_rlx(&ring->head); /* relaxed: our own */
-	uint64_t tail = ring->tail_seen;
-	uint64_t there = tail - head;
-	ptrdiff_t i;
+	int64_t room = queue_impl_ring_room(ring, tail);
 
-	if (there < (uint64_t)n) {
-		tail = queue_impl_load_acq(&ring->tail); /* RING6 acquire */
-		there = tail - head;
+	if (!(mode & QUEUE_SINGLE_PRODUCER) && !queue_impl_ring_is_next(ring, tail))
+		return -EBUSY;
+	if (room < n) {
+		uint64_t head = look_at_head(ring, tail);
+
+		room = (int64_t)(ring->capacity - (tail - head));
+		if (room <= 0)
+			return 0;
+		queue_impl_store_rel(&ring->head_seen, head); /* RING4 release */
 	}
-	if (there < (uint64_t)n)
-		n = (ptrdiff_t)there;
-	if (n == 0)
-		return 0;
-	ring->tail_seen = tail;
-	for (i = 0; i < n; i++)
-		items[i] = (void *)(uintptr_t)ring->cells[(head + (uint64_t)i) & ring->mask];
-	queue_impl_store_rel(&ring->head, head + (uint64_t)n); /* RING7 release */
-	return n;
+	n = smaller(n, room);
+	if (mode & QUEUE_SINGLE_PRODUCER)
+		return n;
+	return queue_impl_ring_move(ring, &ring->producer, &ring->tail, tail, tail + (uint64_t)n)
+		       ? n
+		       : -EBUSY;
+}
+
+/*
+ * Fills the positions [tail, tail + n), whose numbers this call has. Somebody who found us stopped
+ * may have filled some of them with his items; ours keep their order in what is left. Returns how
+ * many of ours went in.
+ */
+static ptrdiff_t
+fill_n(struct queue_ring *ring, uint64_t mode, uint64_t tail, int64_t n, void *const *items)
+{
+	uint64_t end = tail + (uint64_t)n;
+	ptrdiff_t done = 0;
+
+	for (; tail != end && queue_impl_ring_fill(ring, mode, tail, items[done]); tail++)
+		done++;
+	if (mode & QUEUE_SINGLE_PRODUCER) {
+		queue_impl_store_rel(&ring->tail, end); /* RING3 release */
+		return done;
+	}
+	while (tail != end) {
+		if (queue_impl_ring_swap_in(ring, tail, items[done])) {
+			done++;
+			tail++;
+		} else if (queue_impl_ring_is_filled(ring, tail)) {
+			tail++;
+		} else if (queue_impl_load_acq(&ring->mode) &
+			   QUEUE_IMPL_RING_CLOSED) { /* RING5 acquire */
+			break;
+		}
+	}
+	queue_impl_store_rel(&ring->filled, tail); /* RING3 release */
+	return done;
 }
 
 ptrdiff_t
 queue_ring_push_n(struct queue_ring *ring, void *const *items, ptrdiff_t n)
 {
-	uint32_t mode = queue_impl_load32_acq(&ring->mode); /* RING5 acquire */
-	uint64_t position;
 	ptrdiff_t done = 0;
 
 	if (n < 0)
 		return -EINVAL;
-	if (mode & QUEUE_IMPL_RING_CLOSED)
-		return -EPIPE;
-	if (mode & QUEUE_IMPL_RING_INDEXED)
-		return push_n_indexed(ring, items, n);
-	position = queue_impl_load_acq(&ring->tail); /* RING3 acquire */
-	while (done < n) {
-		int rc = queue_impl_ring_fill(ring, mode, position, items[done]);
+	do {
+		uint64_t mode = queue_impl_load_acq(&ring->mode); /* RING5 acquire */
+		uint64_t tail = queue_impl_load_acq(&ring->tail); /* RING3 acquire */
+		int64_t claimed;
 
-		if (rc == -EAGAIN)
-			break;
-		if (rc == 0) {
-			position++;
-			done++;
-			continue;
+		if (mode & QUEUE_IMPL_RING_CLOSED)
+			return done > 0 ? done : -EPIPE;
+		if (n == 0)
+			return 0;
+		claimed = claim(ring, mode, tail, smaller(n - done, STRIDE));
+		if (claimed == 0)
+			return done;
+		if (claimed > 0) {
+			done += fill_n(ring, mode, tail, claimed, items + done);
+		} else {
+			int rc = queue_impl_ring_push_slow(ring, items[done], tail, false).rc;
+
+			if (rc == -EAGAIN)
+				return done;
+			done += rc == 0;
 		}
-		mode = queue_impl_load32_acq(&ring->mode); /* RING5 acquire */
-		if (mode & QUEUE_IMPL_RING_CLOSED) {
-			if (done == 0)
-				return -EPIPE;
-			break;
-		}
-		position = seek(ring, position, TAIL);
-	}
-	if (done > 0)
-		queue_impl_store_rel(&ring->tail, position); /* RING3 release */
+	} while (done < n);
 	return done;
+}
+
+/* Reads up to n items at the head, and moves it behind them: how many, or 0. */
+static ptrdiff_t
+take_n(struct queue_ring *ring, uint64_t mode, void **items, ptrdiff_t n)
+{
+	uint64_t head = queue_impl_load_acq(&ring->head); /* RING4 acquire */
+	ptrdiff_t there;
+
+	for (there = 0; there < n; there++) {
+		uint64_t position = head + (uint64_t)there;
+		const struct queue_impl_pair *slot = queue_impl_ring_slot(ring, position);
+
+		if (queue_impl_load_acq(&slot->low) !=
+		    queue_impl_ring_seq(position)) /* RING1 acquire */
+			break;
+		/* Relaxed: see queue_impl_ring_pop. */
+		items[there] = (void *)(uintptr_t)queue_impl_load_rlx(&slot->high);
+	}
+	if (there == 0)
+		return 0;
+	if (mode & QUEUE_SINGLE_CONSUMER)
+		queue_impl_store_rel(&ring->head, head + (uint64_t)there); /* RING4 release */
+	else if (!queue_impl_ring_move(ring, &ring->consumer, &ring->head, head,
+				       head + (uint64_t)there)) /* RING4 release */
+		return 0;
+	return there;
 }
 
 ptrdiff_t
 queue_ring_pop_n(struct queue_ring *ring, void **items, ptrdiff_t n)
 {
-	uint32_t mode = queue_impl_load32_acq(&ring->mode); /* RING5 acquire */
-	uint64_t position;
+	uint64_t mode = queue_impl_load_acq(&ring->mode); /* RING5 acquire */
 	ptrdiff_t done = 0;
 
 	if (n < 0)
 		return -EINVAL;
-	if (mode & QUEUE_IMPL_RING_INDEXED) {
-		done = pop_n_indexed(ring, items, n);
-		return done == 0 && n > 0 && (mode & QUEUE_IMPL_RING_CLOSED) ? -EPIPE : done;
-	}
-	position = queue_impl_load_acq(&ring->head); /* RING4 acquire */
 	while (done < n) {
-		int rc = queue_impl_ring_take(ring, mode, position, &items[done]);
+		ptrdiff_t taken =
+			take_n(ring, mode, items + done, (ptrdiff_t)smaller(n - done, STRIDE));
 
-		if (rc == 0) {
-			position++;
-			done++;
-		} else if (done > 0 && rc == -EAGAIN) {
-			break;
-		} else {
+		if (taken == 0) {
 			/* Lost a race, empty or closed: the slow half knows all of these. */
-			struct queue_impl_ring_result result =
-				queue_impl_ring_pop_slow(ring, &items[done], position);
+			int rc = queue_impl_ring_pop_slow(ring, &items[done]).rc;
 
-			if (result.rc == -EAGAIN || (result.rc == -EPIPE && done > 0))
+			if (rc == -EAGAIN || (rc == -EPIPE && done > 0))
 				break;
-			if (result.rc)
-				return result.rc;
-			position = result.position + 1;
-			done++;
+			if (rc)
+				return rc;
+			taken = 1;
 		}
+		done += taken;
 	}
-	if (done > 0)
-		queue_impl_store_rel(&ring->head, position); /* RING4 release */
 	return done;
 }
 
 void
 queue_ring_close(struct queue_ring *ring)
 {
-	uint32_t mode = queue_impl_load32_acq(&ring->mode); /* RING5 acquire */
+	uint64_t mode = queue_impl_load_acq(&ring->mode); /* RING5 acquire */
 
 	/* A locked operation, so that it is seen everywhere before close returns. */
-	while (!queue_impl_cas32_acq_rel(&ring->mode, &mode,
-					 mode | QUEUE_IMPL_RING_CLOSED)) /* RING5 release */
+	while (!queue_impl_cas_acq_rel(&ring->mode, &mode,
+				       mode | QUEUE_IMPL_RING_CLOSED)) /* RING5 release */
 		continue;
 }
 
+/* How far the ring is filled. */
 static uint64_t
-tail_of(const struct queue_ring *ring, uint32_t mode)
+filled_of(const struct queue_ring *ring, uint64_t mode)
 {
 	uint64_t tail = queue_impl_load_acq(&ring->tail); /* RING3 acquire */
 
-	return mode & QUEUE_IMPL_RING_INDEXED ? tail : seek(ring, tail, TAIL);
-}
-
-static uint64_t
-head_of(const struct queue_ring *ring, uint32_t mode)
-{
-	uint64_t head = queue_impl_load_acq(&ring->head); /* RING4 acquire */
-
-	return mode & QUEUE_IMPL_RING_INDEXED ? head : seek(ring, head, HEAD);
+	if (!(mode & QUEUE_SINGLE_PRODUCER))
+		return first_unfilled(ring, tail);
+	/* A single producer fills first, up to STRIDE positions, and moves the tail then. */
+	while (queue_impl_ring_is_filled(ring, tail))
+		tail++;
+	return tail;
 }
 
 void
 queue_ring_stats(const struct queue_ring *ring, struct queue_ring_stats *out)
 {
-	uint32_t mode = queue_impl_load32_acq(&ring->mode); /* RING5 acquire */
-	/* Head first: it passes no tail that is read later, so the depth is never negative. */
-	uint64_t head = head_of(ring, mode);
-	uint64_t tail = tail_of(ring, mode);
+	uint64_t mode = queue_impl_load_acq(&ring->mode); /* RING5 acquire */
+	/* Head first: it passes nothing that is filled later, so the depth is never negative. */
+	uint64_t head = queue_impl_load_acq(&ring->head); /* RING4 acquire */
+	uint64_t tail = filled_of(ring, mode);
 
 	out->capacity = ring->capacity;
 	out->pushed = tail - ring->first;

@@ -3,11 +3,13 @@
 #define CONVEYOR_RING_H
 
 /*
- * queue_ring: a bounded FIFO of pointers for any number of producers and consumers. It never waits,
- * never makes a system call and never allocates after creation. See queue_ring(3).
+ * queue_ring: a bounded FIFO of pointers for any number of producers and consumers. It never waits
+ * for another thread and never allocates after creation. See queue_ring(3).
  *
  * Progress.     Lock-free: a thread stopped for ever between any two instructions of any call but
- *               init, fini, create and destroy keeps nobody from finishing.
+ *               init, fini, create and destroy keeps nobody from finishing. System calls are made
+ *               only to overtake such a thread, when an end of the ring gets its second thread, and
+ *               by pops that find a closed ring empty: one membarrier(2) each.
  * Concurrency.                push  pop  close  stats  init, fini, destroy    (X = keep them apart)
  *               push           -     -     -      -     X
  *               pop            -     -     -      -     X
@@ -15,19 +17,21 @@
  *               With QUEUE_SINGLE_PRODUCER only one thread at a time pushes or closes; with
  *               QUEUE_SINGLE_CONSUMER only one thread at a time pops.
  * Invariants.   I1  0 <= tail - head <= capacity, exactly, for any capacity.
- *               I2  Position p lives in slot p & mask. The slot's seq is 4p (free for p), 4p + 1
- *                   (holds p), 4p + 2 (sealed: p will never be filled); once p is taken it becomes
- *                   4(p + mask + 1). A slot's seq never decreases.
- *               I3  Position p is filled after every position before it, and taken likewise.
- *               I4  The fields tail and head are hints: every position before tail is filled, every
- *                   position before head is taken. They lag, and may go back; the slots decide.
+ *               I2  Position p lives in slot p & mask. The slot's seq is 2p + 1 when it holds p and
+ *                   2p when it is sealed there; it never decreases.
+ *               I3  A position is filled after every position before it, and taken likewise.
+ *               I4  tail numbers the pushes: positions from tail on are not filled, those before
+ *                   tail are or will be. (With a single producer those before tail are filled, and
+ *                   some from tail on may be.) head numbers the pops, exactly.
+ *               I5  filled and head_seen are hints that lag: everything before filled is filled,
+ *                   everything before head_seen is taken.
+ *               I6  While producer (consumer) names a thread, only that thread moves tail (head).
  * Ordering.     RING1  push: item bytes -> pop: item bytes                         via slot.seq
- *               RING2  pop: item read -> push: slot reused                         via slot.seq
- *               RING3  push: positions before tail filled -> push: starts there    via tail
- *               RING4  pop: positions before head taken -> pop: starts there       via head
+ *               RING3  push: positions before are filled -> push: takes a number   via filled, tail
+ *               RING4  pop: item read -> push: slot reused                         via head, head_seen
  *               RING5  close -> push: refused, pop: may seal                       via mode
- *               RING6  push: item bytes -> pop: item bytes   (both roles single)   via tail
- *               RING7  pop: item read -> push: cell reused   (both roles single)   via head
+ *               RING6  membarrier: no thread alone any more -> push, pop: swaps    via producer,
+ *                                                                                      consumer
  */
 #include <conveyor/alloc.h>
 #include <conveyor/impl/atomic.h>
@@ -49,23 +53,25 @@ extern "C" {
 
 /* Opaque, but for its size: use the functions. */
 struct queue_ring {
-	/* read-only after init, but for `mode`, which close writes once */
-	struct queue_impl_pair *slots; /* {seq, item}, mask + 1 of them; NULL when indexed */
-	uint64_t *cells;	       /* items only, when both roles are single */
+	/* read-mostly: written when somebody is overtaken, by close, and by the second threads */
+	uint64_t mode;		       /* roles, closed, and how often revoked */
+	struct queue_impl_pair *slots; /* {seq, item}, mask + 1 of them */
 	uint64_t mask;
 	uint64_t capacity;
-	uint64_t first; /* the first position ever used */
+	ptrdiff_t rseq;	   /* threads' areas for restartable sequences; 0: there are none */
+	uint64_t producer; /* who moves tail */
+	uint64_t consumer; /* who moves head */
+	uint64_t first;	   /* the first position ever used */
 	const struct queue_allocator *allocator;
 	size_t size;
-	uint32_t mode; /* roles, QUEUE_IMPL_RING_INDEXED, QUEUE_IMPL_RING_CLOSED */
 
 	/* producers */
 	uint64_t tail queue_impl_aligned(QUEUE_IMPL_APART);
-	uint64_t head_seen; /* indexed: the producer's copy of head */
+	uint64_t filled;
+	uint64_t head_seen;
 
 	/* consumers */
 	uint64_t head queue_impl_aligned(QUEUE_IMPL_APART);
-	uint64_t tail_seen; /* indexed: the consumer's copy of tail */
 } queue_impl_aligned(QUEUE_IMPL_APART);
 
 struct queue_ring_stats {

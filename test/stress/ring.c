@@ -14,7 +14,9 @@
  *
  * With --sprint 1, the same threads run a great many tiny rounds, which are mostly beginnings and
  * ends. With --lag 1, threads yield between operations, signals stop them at any instruction for a
- * millisecond, and hints are put back to what they once were.
+ * millisecond, and hints are put back to what they once were. With --handover 1, each worker is one
+ * thread after the other, and of several producers, or consumers, mostly one works at a time, so
+ * that the ring's ends go from thread to thread, and sometimes while the last one is still there.
  */
 /* ARGS: --role mpmc */
 /* ARGS: --role spmc */
@@ -26,6 +28,9 @@
 /* ARGS: --role spsc --sprint 1 */
 /* ARGS: --role mpmc --lag 1 */
 /* ARGS: --role any --lag 1 --wrap 62 */
+/* ARGS: --role mpmc --producers 1 --consumers 1 --handover 1 */
+/* ARGS: --role mpmc --producers 2 --consumers 2 --handover 1 --sprint 1 */
+/* ARGS: --role any --handover 1 --lag 1 */
 /* ARGS: --role mpmc --producers 16 --consumers 16 --lag 1 */
 #include <conveyor/ring.h>
 
@@ -45,7 +50,8 @@
 #define SINGLE_BOTH (QUEUE_SINGLE_PRODUCER | QUEUE_SINGLE_CONSUMER)
 
 static uint64_t option_producers, option_consumers, option_capacity,
-	option_items = 20000, option_batch = 200, option_wrap, option_lag, option_sprint;
+	option_items = 20000, option_batch = 200, option_wrap, option_lag, option_sprint,
+	option_handover;
 static const char *option_role = "any";
 
 struct message {
@@ -64,6 +70,8 @@ struct worker {
 	uint64_t sum queue_impl_aligned(QUEUE_IMPL_APART);
 	unsigned index;
 	unsigned passes; /* of the gate */
+	unsigned ends;	 /* consumer: how often it was told the end */
+	bool finished;
 	struct stress_random random;
 	struct stress_thread thread;
 	struct message *messages;    /* producer: those it pushes */
@@ -76,7 +84,7 @@ static struct trial {
 	struct queue_ring *ring;
 	uint64_t capacity;
 	unsigned flags, producers, consumers, batch;
-	bool lag;
+	bool lag, handover;
 	uint64_t repeats;	     /* with the same ring and threads */
 	uint64_t items;		     /* at most, in each repetition */
 	struct stress_random random; /* for whoever prepares */
@@ -88,6 +96,7 @@ static struct trial {
 	uint32_t drained;   /* a pop has returned -EPIPE */
 	uint32_t producing; /* producers that have not finished */
 	uint32_t working;   /* workers that have not finished */
+	uint32_t turns[2];  /* producers': whose it is, and consumers' */
 } trial;
 
 static unsigned
@@ -154,6 +163,26 @@ dawdle(struct worker *self)
 	if (stress_one_in(&self->random, 1000))
 		for (int i = 0; i < 50; i++)
 			sched_yield();
+}
+
+/* With --handover 1: mostly one of them at a time, for a while; nobody waits for long. */
+static void
+await_turn(struct worker *self, uint32_t *turn, unsigned workers)
+{
+	if (!trial.handover || workers == 1)
+		return;
+	if (stress_one_in(&self->random, 16))
+		queue_impl_store32_rlx(turn, /* relaxed: nothing hangs on it */
+				       (uint32_t)stress_random_below(&self->random, workers));
+	for (unsigned i = 0; i < 8 && queue_impl_load32_rlx(turn) != self->index; i++)
+		sched_yield();
+}
+
+/* With --handover 1, another thread goes on with this work. */
+static bool
+is_relieved(struct worker *self)
+{
+	return trial.handover && stress_one_in(&self->random, option_sprint ? 5 : 200);
 }
 
 static void
@@ -230,6 +259,9 @@ produce(struct worker *self)
 		uint64_t popped;
 		bool closed;
 
+		if (is_relieved(self))
+			return;
+		await_turn(self, &trial.turns[0], trial.producers);
 		dawdle(self);
 		if (n > self->quota - self->complete)
 			n = self->quota - self->complete;
@@ -259,6 +291,7 @@ produce(struct worker *self)
 	for (int i = 0; i < 3 && queue_impl_load32_acq(&trial.closed); i++) /* WORK1 acquire */
 		stress_check(queue_ring_try_push(trial.ring, self->messages) == -EPIPE,
 			     "producer %u pushed after close", self->index);
+	self->finished = true;
 }
 
 /* ---- Consumers ------------------------------------------------------------------------------ */
@@ -317,23 +350,26 @@ static void
 consume(struct worker *self)
 {
 	void *items[MOST_BATCH];
-	unsigned failures = 0, ends = 0;
+	unsigned failures = 0;
 
 	/* After the end, ask a few times more. */
-	while (ends < 4) {
+	while (self->ends < 4) {
 		bool bulk = is_bulk(self);
 		uint64_t n = bulk ? batch_size(self) : 1;
 		bool drained;
 		uint64_t pushed;
 		ptrdiff_t rc;
 
+		if (is_relieved(self))
+			return;
+		await_turn(self, &trial.turns[1], trial.consumers);
 		dawdle(self);
 		drained = queue_impl_load32_acq(&trial.drained); /* WORK1 acquire */
 		pushed = sum_complete(trial.producer, trial.producers);
 		begin(self, n);
 		rc = pop_some(items, n, bulk);
 		complete(self, rc > 0 ? (uint64_t)rc : 0);
-		check_pop(self, n, bulk, rc, pushed, drained || ends > 0);
+		check_pop(self, n, bulk, rc, pushed, drained || self->ends > 0);
 		for (ptrdiff_t i = 0; i < rc; i++)
 			receive(self, items[i]);
 		if (rc > 0) {
@@ -343,11 +379,12 @@ consume(struct worker *self)
 				close_ring();
 		} else if (rc == -EPIPE) {
 			queue_impl_store32_rel(&trial.drained, 1); /* WORK1 release */
-			ends++;
+			self->ends++;
 		} else {
 			back_off(&failures);
 		}
 	}
+	self->finished = true;
 }
 
 /* ---- The observer --------------------------------------------------------------------------- */
@@ -365,7 +402,7 @@ stop_a_while(int signal)
 
 /* The hints as they once were: what a thread stores that stopped before it stored them. */
 struct old_hints {
-	uint64_t tail, head;
+	uint64_t filled, head_seen;
 	unsigned stops; /* that may still be made: each costs a millisecond */
 };
 
@@ -375,13 +412,13 @@ disturb(struct stress_random *random, struct old_hints *old)
 	struct queue_ring *ring = trial.ring;
 
 	if (stress_one_in(random, 20)) {
-		old->tail = queue_impl_load_acq(&ring->tail); /* RING3 acquire */
-		old->head = queue_impl_load_acq(&ring->head); /* RING4 acquire */
+		old->filled = queue_impl_load_acq(&ring->filled);	/* RING3 acquire */
+		old->head_seen = queue_impl_load_acq(&ring->head_seen); /* RING4 acquire */
 	}
-	if (!(trial.flags & QUEUE_SINGLE_PRODUCER) && stress_one_in(random, 2))
-		queue_impl_store_rel(&ring->tail, old->tail); /* RING3 release */
-	if (!(trial.flags & QUEUE_SINGLE_CONSUMER) && stress_one_in(random, 2))
-		queue_impl_store_rel(&ring->head, old->head); /* RING4 release */
+	if (stress_one_in(random, 2))
+		queue_impl_store_rel(&ring->filled, old->filled); /* RING3 release */
+	if (stress_one_in(random, 2))
+		queue_impl_store_rel(&ring->head_seen, old->head_seen); /* RING4 release */
 	if (old->stops > 0 && stress_one_in(random, 20)) {
 		uint64_t victim = stress_random_below(random, trial.producers + trial.consumers);
 
@@ -397,8 +434,8 @@ static void
 observe(void *argument)
 {
 	struct stress_random *random = argument;
-	struct old_hints old = {queue_impl_load_acq(&trial.ring->tail), /* RING3 acquire */
-				queue_impl_load_acq(&trial.ring->head), /* RING4 acquire */
+	struct old_hints old = {queue_impl_load_acq(&trial.ring->filled),    /* RING3 acquire */
+				queue_impl_load_acq(&trial.ring->head_seen), /* RING4 acquire */
 				100};
 	struct queue_ring_stats last = {0, 0, 0, 0, 0};
 
@@ -536,6 +573,7 @@ prepare(void)
 		struct worker *producer = &trial.producer[i];
 
 		producer->begun = producer->complete = producer->sum = 0;
+		producer->finished = false;
 		producer->quota = (items + i) / trial.producers;
 		for (uint64_t k = 0; k < producer->quota; k++)
 			producer->messages[k].taken = 0;
@@ -544,6 +582,8 @@ prepare(void)
 		struct worker *consumer = &trial.consumer[i];
 
 		consumer->begun = consumer->complete = consumer->sum = 0;
+		consumer->ends = 0;
+		consumer->finished = false;
 		memset(consumer->next, 0, sizeof consumer->next);
 	}
 }
@@ -583,6 +623,17 @@ check_all(void)
 }
 
 static void
+work_a_shift(void *argument)
+{
+	struct worker *self = argument;
+
+	if (self->messages)
+		produce(self);
+	else
+		consume(self);
+}
+
+static void
 work(void *argument)
 {
 	struct worker *self = argument;
@@ -590,10 +641,13 @@ work(void *argument)
 
 	for (left = trial.repeats; left > 0; left--) {
 		stress_gate_pass(&trial.gate, ++self->passes * parties());
-		if (self->messages)
-			produce(self);
-		else
-			consume(self);
+		work_a_shift(self);
+		while (!self->finished) {
+			struct stress_thread relief;
+
+			stress_start(&relief, work_a_shift, self);
+			stress_join(&relief);
+		}
 		(void)queue_impl_fetch_add32_acq_rel(&trial.working,
 						     UINT32_MAX); /* WORK1 release */
 		if (left == 1)
@@ -623,6 +677,7 @@ run_round(struct stress_random *random)
 	trial.capacity = option_capacity ? option_capacity : one_of(random, capacities, 4);
 	trial.batch = (unsigned)(option_batch <= 100 ? option_batch : one_of(random, batches, 4));
 	trial.lag = option_lag != 0;
+	trial.handover = option_handover != 0;
 	trial.items = option_items >> stress_random_below(random, 6);
 	trial.repeats = 1;
 	if (option_sprint) {
@@ -686,6 +741,7 @@ main(int argc, char **argv)
 		{"items", &option_items, NULL, "at most, in a round (20000)"},
 		{"wrap", &option_wrap, NULL, "start shortly before 2^wrap; 0: any (0)"},
 		{"sprint", &option_sprint, NULL, "1: many tiny rounds (0)"},
+		{"handover", &option_handover, NULL, "1: threads relieve each other (0)"},
 		{"lag", &option_lag, NULL, "1: stop and disturb threads (0)"},
 		{NULL, NULL, NULL, NULL},
 	};

@@ -209,7 +209,7 @@ Test(queue, footprint_covers_the_slots_and_is_a_multiple_of_the_alignment)
 		for (uint64_t capacity = 1; capacity <= 5000; capacity += 1 + capacity / 3) {
 			struct world world = {0};
 			struct queue_options options = options_for(&world, policy, capacity);
-			size_t slot = flags == ROLES ? 8 : 16;
+			size_t slot = 16;
 
 			options.flags = flags;
 			EXPECT(queue_footprint(&options) % QUEUE_RING_ALIGNMENT == 0);

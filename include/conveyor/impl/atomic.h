@@ -361,6 +361,102 @@ queue_impl_cas_pair_acq_rel(struct queue_impl_pair *pair, uint64_t low, uint64_t
 
 #endif
 
+/*
+ * Restartable sequences: a few instructions that end in one store, which the kernel abandons when
+ * it interrupts them for a signal, for another thread, or because some thread calls membarrier(2)
+ * for it (Linux 5.10). So a thread that was stopped inside never does the store when it goes on,
+ * and after the membarrier no other thread is inside any more. glibc registers each thread for
+ * them since 2.35; `area` says where, as seen from the thread pointer.
+ *
+ * See rseq(2) in the kernel's include/uapi/linux/rseq.h. The descriptor {version, flags, start,
+ * length, where to go on} stays announced after the sequence, so that announcing it is a
+ * comparison next time. The kernel reads it whenever it interrupts the thread: code that has such
+ * sequences must not be unloaded, which is why conveyor.pc gives -z nodelete.
+ */
+#if defined __x86_64__ && !defined QUEUE_IMPL_TSAN
+#define QUEUE_IMPL_RSEQ 1
+
+/* 1: the descriptor, 2: the first instruction, 3: behind the store, 4: where to go on. */
+#define QUEUE_IMPL_RSEQ_BEGIN                                                                      \
+	".pushsection __rseq_cs, \"aw\"\n"                                                         \
+	".balign 32\n"                                                                             \
+	"1: .long 0, 0\n"                                                                          \
+	".quad 2f, 3f - 2f, 4f\n"                                                                  \
+	".popsection\n"                                                                            \
+	"leaq 1b(%%rip), %%rax\n"                                                                  \
+	"2: cmpq %%rax, %%fs:8(%[area])\n"                                                         \
+	"jne 5f\n"
+/* The kernel wants this signature before the place where it lets the thread go on. */
+#define QUEUE_IMPL_RSEQ_END                                                                        \
+	"3:\n"                                                                                     \
+	".pushsection __rseq_failure, \"ax\"\n"                                                    \
+	".byte 0x0f, 0xb9, 0x3d\n"                                                                 \
+	".long 0x53053053\n"                                                                       \
+	"4: jmp %l[refused]\n"                                                                     \
+	"5: movq %%rax, %%fs:8(%[area])\n"                                                         \
+	"jmp 2b\n"                                                                                 \
+	".popsection\n"
+
+/* Stores a pair, low last and as a release, while *guard is as expected. False: nothing of low. */
+queue_impl_inline bool
+queue_impl_rseq_store_pair_rel(ptrdiff_t area, const uint64_t *guard, uint64_t expected,
+			       struct queue_impl_pair *pair, uint64_t low, uint64_t high)
+{
+	__asm__ goto(QUEUE_IMPL_RSEQ_BEGIN "cmpq %[expected], %[guard]\n"
+					   "jne %l[refused]\n"
+					   "movq %[high], 8(%[pair])\n"
+					   "movq %[low], (%[pair])\n" QUEUE_IMPL_RSEQ_END
+		     :
+		     : [area] "r"(area), [guard] "m"(*guard), [expected] "r"(expected),
+		       [pair] "r"(pair), [low] "r"(low), [high] "r"(high)
+		     : "rax", "memory", "cc"
+		     : refused);
+	return true;
+refused:
+	return false;
+}
+
+/*
+ * Moves *word from one value to another, as a release, while *guard is as expected. Not atomic
+ * towards other processors: for who is alone to write *word as long as *guard is that.
+ */
+queue_impl_inline bool
+queue_impl_rseq_move_rel(ptrdiff_t area, const uint64_t *guard, uint64_t expected, uint64_t *word,
+			 uint64_t from, uint64_t to)
+{
+	__asm__ goto(QUEUE_IMPL_RSEQ_BEGIN "cmpq %[expected], %[guard]\n"
+					   "jne %l[refused]\n"
+					   "cmpq %[from], (%[word])\n"
+					   "jne %l[refused]\n"
+					   "movq %[to], (%[word])\n" QUEUE_IMPL_RSEQ_END
+		     :
+		     : [area] "r"(area), [guard] "m"(*guard), [expected] "r"(expected),
+		       [word] "r"(word), [from] "r"(from), [to] "r"(to)
+		     : "rax", "memory", "cc"
+		     : refused);
+	return true;
+refused:
+	return false;
+}
+
+/* The thread pointer: tells living threads apart. A multiple of 64. */
+queue_impl_inline uint64_t
+queue_impl_thread(void)
+{
+	uint64_t thread;
+
+	__asm__("movq %%fs:0, %0" : "=r"(thread));
+	return thread;
+}
+#endif
+
+/* A line that will be written soon: asks for it before the store has to wait for it. */
+static inline void
+queue_impl_prefetch_to_write(const void *address)
+{
+	__builtin_prefetch(address, 1, 3);
+}
+
 /* Orders every earlier access before every later one, store before load included. */
 static inline void
 queue_impl_fence_full(void)

@@ -5,30 +5,41 @@
 /*
  * The steps of the ring. Not API; included by conveyor/ring.h alone.
  *
- * The algorithm is a cycle ring: each slot carries the position it serves (Vyukov's bounded MPMC
- * queue, 2011; the cycle of Nikolaev's SCQ, DISC 2019), and a slot is filled by one double-width
- * swap, so that no thread ever owns a slot it has not filled. What differs from both:
- *  - head and tail are not counters that threads take numbers from, but hints. A thread looks at
- *    position p only after it has seen every position before p filled (taken): through the hint,
- *    which is published after the fact, or by stepping. So a slot that is not filled proves where
- *    the tail is, a lost swap proves that another thread has succeeded, and full and empty are
- *    exact.
+ * Like Vyukov's bounded MPMC queue (2011), a push takes a number from the tail and then fills the
+ * slot of that number, and a slot carries the position it holds. What makes it lock-free, and full
+ * and empty exact:
+ *  - A push takes a number only when the position before is filled. So what is filled is always a
+ *    prefix, an unfilled slot proves that the ring is empty, and at most one push is between
+ *    taking its number and filling its slot.
+ *  - Who finds such a push stopped there fills the slot in its place, with an item of his own, by
+ *    swapping the whole slot. The other notices when it goes on, and takes a new number.
+ *  - Where there are restartable sequences (impl/atomic.h) a push fills its slot by plain stores.
+ *    Who wants to swap first revokes all plain stores that may be under way: he changes the word
+ *    that guards them, and lets membarrier(2) interrupt the threads that have seen the old one.
+ *    Elsewhere every push swaps.
+ *  - A pop reads the slot, then moves head; it never writes a slot. The item was read before the
+ *    slot could be used again, or else head has moved and the swap of head fails.
+ *  - close lets the pop that finds the ring empty seal the slot at the head, which settles the race
+ *    with a push that began earlier.
  *  - any capacity up to the number of slots: position p may be filled once p - capacity is taken.
- *  - close seals the slot at the tail, which settles the race with a push that began earlier.
  *
- * When producer and consumer are both single the ring is Lamport's (1983), with each side keeping
- * a copy of the other's index (as MCRingBuffer does, Lee et al., IPDPS 2010).
+ * Who moves the tail (the head) as the only thread so far does it by a plain store as well, in a
+ * restartable sequence that is guarded by a word naming the thread: the bias of biased locking
+ * (Kawachiya, Koseki, Onodera, OOPSLA 2002), applied to the ends of a queue. The second thread that
+ * comes to either end ends the bias of both for good.
  */
 
-#define QUEUE_IMPL_RING_INDEXED 4u
-#define QUEUE_IMPL_RING_CLOSED 8u
+/* In the mode, beside the roles. The rest of it counts revocations. */
+#define QUEUE_IMPL_RING_CLOSED 4u
+#define QUEUE_IMPL_RING_REVOKED UINT64_C(16)
 
-#define QUEUE_IMPL_RING_FREE 0u
-#define QUEUE_IMPL_RING_FULL 1u
-#define QUEUE_IMPL_RING_SEALED 2u
+/* Who moves an end: nobody yet, one thread (its queue_impl_thread()), undecided, or anybody. */
+#define QUEUE_IMPL_RING_NOBODY UINT64_C(0)
+#define QUEUE_IMPL_RING_UNDECIDED UINT64_C(1)
+#define QUEUE_IMPL_RING_ANYBODY UINT64_C(2)
 
-/* The answers of a step; also the return values of the calls made of them. */
-#define QUEUE_IMPL_RING_PASSED 1 /* the position is behind: somebody else was first */
+/* How far ahead of the tail a push asks for the line it will write. Measured: see the commit. */
+#define QUEUE_IMPL_RING_AHEAD 16u
 
 /*
  * What a push or pop answers, and the position it happened at. By value, in two registers: a local
@@ -39,18 +50,18 @@ struct queue_impl_ring_result {
 	int rc;
 };
 
-/* The cold halves, in lib/ring.c. They go on from a position. */
+/* The cold halves, in lib/ring.c. `position`: where the push has a number already, if `claimed`. */
 struct queue_impl_ring_result queue_impl_ring_push_slow(struct queue_ring *ring, void *item,
-							uint64_t position);
-struct queue_impl_ring_result queue_impl_ring_pop_slow(struct queue_ring *ring, void **item,
-						       uint64_t position);
+							uint64_t position, bool claimed);
+struct queue_impl_ring_result queue_impl_ring_pop_slow(struct queue_ring *ring, void **item);
 int queue_impl_ring_init_at(struct queue_ring *ring, size_t size, uint64_t capacity, unsigned flags,
 			    uint64_t first);
 
+/* The seq of a slot that holds `position`; one less: that is sealed there. */
 queue_impl_inline uint64_t
-queue_impl_ring_seq(uint64_t position, unsigned state)
+queue_impl_ring_seq(uint64_t position)
 {
-	return position << 2 | state;
+	return position << 1 | 1;
 }
 
 queue_impl_inline struct queue_impl_pair *
@@ -59,71 +70,100 @@ queue_impl_ring_slot(const struct queue_ring *ring, uint64_t position)
 	return &ring->slots[position & ring->mask];
 }
 
-/* Position p is taken when its slot serves p + slots or a later one. */
+/* Is this position filled, and so every one before it (I3)? It may have been taken since. */
 queue_impl_inline bool
-queue_impl_ring_taken(const struct queue_ring *ring, uint64_t position)
+queue_impl_ring_is_filled(const struct queue_ring *ring, uint64_t position)
 {
 	uint64_t seq =
-		queue_impl_load_acq(&queue_impl_ring_slot(ring, position)->low); /* RING2 acquire */
+		queue_impl_load_acq(&queue_impl_ring_slot(ring, position)->low); /* RING1 acquire */
 
-	return (int64_t)(seq - queue_impl_ring_seq(position + ring->mask + 1, 0)) >= 0;
+	return (int64_t)(seq - queue_impl_ring_seq(position)) >= 0;
+}
+
+/* May a push take the number `tail`: is everything before it filled? */
+queue_impl_inline bool
+queue_impl_ring_is_next(const struct queue_ring *ring, uint64_t tail)
+{
+	return queue_impl_likely(queue_impl_load_acq(&ring->filled) == tail) || /* RING3 acquire */
+	       queue_impl_ring_is_filled(ring, tail - 1);
 }
 
 /*
- * Fills `position`, before which everything is filled. 0; -EAGAIN: the ring was full;
- * QUEUE_IMPL_RING_PASSED: another push was first, or the slot is sealed.
+ * Moves one end of the ring, `word`, by the rule that `owner` states. False: somebody else has
+ * moved it, or who may move it has to be decided first.
  */
-queue_impl_inline int
-queue_impl_ring_fill(struct queue_ring *ring, uint32_t mode, uint64_t position, void *item)
+queue_impl_inline bool
+queue_impl_ring_move(struct queue_ring *ring, const uint64_t *owner, uint64_t *word, uint64_t from,
+		     uint64_t to)
+{
+	uint64_t who = queue_impl_load_acq(owner); /* RING6 acquire */
+
+#if defined QUEUE_IMPL_RSEQ
+	if (who != QUEUE_IMPL_RING_ANYBODY)
+		return who == queue_impl_thread() &&
+		       queue_impl_rseq_move_rel(ring->rseq, owner, who, word, from, to);
+#else
+	(void)ring;
+	if (who != QUEUE_IMPL_RING_ANYBODY)
+		return false;
+#endif
+	return queue_impl_cas_acq_rel(word, &from, to);
+}
+
+/*
+ * Moves an end that only one thread may move, by promise. A plain store is enough. Against several
+ * threads at the `other` end it is too fast, though: it would run into them all the time, each time
+ * taking a line away that they are writing. A swap is slow just as theirs are.
+ */
+queue_impl_inline void
+queue_impl_ring_move_alone(const uint64_t *other, uint64_t *word, uint64_t from, uint64_t to)
+{
+	/* Relaxed: it says what is faster. */
+	if (queue_impl_load_rlx(other) == QUEUE_IMPL_RING_ANYBODY)
+		(void)queue_impl_cas_acq_rel(word, &from, to);
+	else
+		queue_impl_store_rel(word, to);
+}
+
+/*
+ * Fills a position that is not filled, whose plain store has been revoked or was never begun: by a
+ * swap, since several may try. False: somebody else has filled it, or it is sealed, or it changed.
+ */
+queue_impl_inline bool
+queue_impl_ring_swap_in(struct queue_ring *ring, uint64_t position, void *item)
 {
 	struct queue_impl_pair *slot = queue_impl_ring_slot(ring, position);
-	uint64_t seq = queue_impl_load_acq(&slot->low); /* RING2 acquire */
-	int64_t ahead = (int64_t)(seq - queue_impl_ring_seq(position, QUEUE_IMPL_RING_FREE));
-	uint64_t old;
+	uint64_t filled = queue_impl_ring_seq(position);
+	uint64_t seq = queue_impl_load_acq(&slot->low); /* RING1 acquire */
+	/* Relaxed: the swap fails unless this is what seq belongs to. */
+	uint64_t old = queue_impl_load_rlx(&slot->high);
 
-	if (ahead != 0)
-		return ahead < 0 ? -EAGAIN : QUEUE_IMPL_RING_PASSED;
-	/* With as many slots as items the slot being free has said it already. */
-	if (ring->capacity <= ring->mask && !queue_impl_ring_taken(ring, position - ring->capacity))
-		return -EAGAIN;
+	/* Sealed is just one less than filled. */
+	return (int64_t)(seq - filled) < -1 &&
+	       queue_impl_cas_pair_acq_rel(slot, seq, old, filled,
+					   (uint64_t)(uintptr_t)item); /* RING1 release */
+}
+
+/* Fills the position that this push has the number of. False: by a swap, if at all. */
+queue_impl_inline bool
+queue_impl_ring_fill(struct queue_ring *ring, uint64_t mode, uint64_t position, void *item)
+{
+	struct queue_impl_pair *slot = queue_impl_ring_slot(ring, position);
+	uint64_t seq = queue_impl_ring_seq(position);
+
 	if (mode & QUEUE_SINGLE_PRODUCER) {
 		/* Relaxed: published by the store of seq. */
 		queue_impl_store_rlx(&slot->high, (uint64_t)(uintptr_t)item);
-		queue_impl_store_rel(&slot->low, seq | QUEUE_IMPL_RING_FULL); /* RING1 release */
-		return 0;
+		queue_impl_store_rel(&slot->low, seq); /* RING1 release */
+		return true;
 	}
-	/* Relaxed: the swap fails unless this is what seq guards. */
-	old = queue_impl_load_rlx(&slot->high);
-	if (queue_impl_cas_pair_acq_rel(slot, seq, old, seq | QUEUE_IMPL_RING_FULL,
-					(uint64_t)(uintptr_t)item)) /* RING1 release */
-		return 0;
-	return QUEUE_IMPL_RING_PASSED;
-}
-
-/*
- * Takes the item at `position`, before which everything is taken. 0; -EAGAIN: the ring was empty;
- * QUEUE_IMPL_RING_PASSED: another pop was first, or the slot is sealed.
- */
-queue_impl_inline int
-queue_impl_ring_take(struct queue_ring *ring, uint32_t mode, uint64_t position, void **item)
-{
-	struct queue_impl_pair *slot = queue_impl_ring_slot(ring, position);
-	uint64_t seq = queue_impl_load_acq(&slot->low); /* RING1 acquire */
-	uint64_t next = queue_impl_ring_seq(position + ring->mask + 1, QUEUE_IMPL_RING_FREE);
-	uint64_t value;
-
-	if (seq != queue_impl_ring_seq(position, QUEUE_IMPL_RING_FULL))
-		return seq == queue_impl_ring_seq(position, QUEUE_IMPL_RING_FREE)
-			       ? -EAGAIN
-			       : QUEUE_IMPL_RING_PASSED;
-	/* Relaxed: the item changes only together with seq, which is checked by the swap. */
-	value = queue_impl_load_rlx(&slot->high);
-	if (mode & QUEUE_SINGLE_CONSUMER)
-		queue_impl_store_rel(&slot->low, next);		  /* RING2 release */
-	else if (!queue_impl_cas_acq_rel(&slot->low, &seq, next)) /* RING2 release */
-		return QUEUE_IMPL_RING_PASSED;
-	*item = (void *)(uintptr_t)value;
-	return 0;
+#if defined QUEUE_IMPL_RSEQ
+	return queue_impl_likely(ring->rseq != 0) &&
+	       queue_impl_rseq_store_pair_rel(ring->rseq, &ring->mode, mode, slot, seq,
+					      (uint64_t)(uintptr_t)item); /* RING1 release */
+#else
+	return queue_impl_ring_swap_in(ring, position, item);
+#endif
 }
 
 queue_impl_inline struct queue_impl_ring_result
@@ -136,81 +176,71 @@ queue_impl_ring_result(int rc, uint64_t position)
 	return result;
 }
 
-/* Both roles single: Lamport's ring. The full check looks at the real head before saying full. */
-queue_impl_inline struct queue_impl_ring_result
-queue_impl_ring_push_indexed(struct queue_ring *ring, uint32_t mode, void *item)
+/* How many more items there is surely room for; a copy of head says, which lags (RING4). */
+queue_impl_inline int64_t
+queue_impl_ring_room(const struct queue_ring *ring, uint64_t tail)
 {
-	uint64_t tail = queue_impl_load_rlx(&ring->tail); /* relaxed: our own */
-	uint64_t head;
-
-	if (mode & QUEUE_IMPL_RING_CLOSED)
-		return queue_impl_ring_result(-EPIPE, tail);
-	if (tail - ring->head_seen >= ring->capacity) {
-		head = queue_impl_load_acq(&ring->head); /* RING7 acquire */
-		if (tail - head >= ring->capacity)
-			return queue_impl_ring_result(-EAGAIN, tail);
-		ring->head_seen = head;
-	}
-	ring->cells[tail & ring->mask] = (uint64_t)(uintptr_t)item;
-	queue_impl_store_rel(&ring->tail, tail + 1); /* RING6 release */
-	return queue_impl_ring_result(0, tail);
-}
-
-queue_impl_inline struct queue_impl_ring_result
-queue_impl_ring_pop_indexed(struct queue_ring *ring, uint32_t mode, void **item)
-{
-	uint64_t head = queue_impl_load_rlx(&ring->head); /* relaxed: our own */
-	uint64_t tail;
-
-	if (head == ring->tail_seen) {
-		tail = queue_impl_load_acq(&ring->tail); /* RING6 acquire */
-		/* The mode was read first: a closed ring that is empty now stays so. */
-		if (head == tail)
-			return queue_impl_ring_result(
-				mode & QUEUE_IMPL_RING_CLOSED ? -EPIPE : -EAGAIN, head);
-		ring->tail_seen = tail;
-	}
-	*item = (void *)(uintptr_t)ring->cells[head & ring->mask];
-	queue_impl_store_rel(&ring->head, head + 1); /* RING7 release */
-	return queue_impl_ring_result(0, head);
+	return (int64_t)(ring->capacity -
+			 (tail - queue_impl_load_acq(&ring->head_seen))); /* RING4 acquire */
 }
 
 queue_impl_inline struct queue_impl_ring_result
 queue_impl_ring_push(struct queue_ring *ring, void *item)
 {
-	uint32_t mode = queue_impl_load32_acq(&ring->mode); /* RING5 acquire */
-	uint64_t position;
+	uint64_t mode = queue_impl_load_acq(&ring->mode); /* RING5 acquire */
+	uint64_t tail;
+	int64_t room;
 
-	if (mode & QUEUE_IMPL_RING_INDEXED)
-		return queue_impl_ring_push_indexed(ring, mode, item);
-	position = queue_impl_load_acq(&ring->tail); /* RING3 acquire */
-	if (!(mode & QUEUE_IMPL_RING_CLOSED) &&
-	    queue_impl_ring_fill(ring, mode, position, item) == 0) {
-		queue_impl_store_rel(&ring->tail, position + 1); /* RING3 release */
-		return queue_impl_ring_result(0, position);
+	tail = queue_impl_load_acq(&ring->tail); /* RING3 acquire */
+	room = queue_impl_ring_room(ring, tail);
+	if (room <= 0 || (mode & QUEUE_IMPL_RING_CLOSED))
+		return queue_impl_ring_push_slow(ring, item, tail, false);
+	/* Only into lines that consumers are known to have left. */
+	if (tail % 4 == 0 && room > (int64_t)QUEUE_IMPL_RING_AHEAD)
+		queue_impl_prefetch_to_write(
+			queue_impl_ring_slot(ring, tail + QUEUE_IMPL_RING_AHEAD));
+	if (mode & QUEUE_SINGLE_PRODUCER) {
+		(void)queue_impl_ring_fill(ring, mode, tail, item);
+		queue_impl_ring_move_alone(&ring->consumer, &ring->tail, tail,
+					   tail + 1); /* RING3 release */
+		return queue_impl_ring_result(0, tail);
 	}
-	return queue_impl_ring_push_slow(ring, item, position);
+	if (!queue_impl_ring_is_next(ring, tail) ||
+	    !queue_impl_ring_move(ring, &ring->producer, &ring->tail, tail, tail + 1))
+		return queue_impl_ring_push_slow(ring, item, tail, false);
+	if (queue_impl_unlikely(!queue_impl_ring_fill(ring, mode, tail, item)))
+		return queue_impl_ring_push_slow(ring, item, tail, true);
+	queue_impl_store_rel(&ring->filled, tail + 1); /* RING3 release */
+	return queue_impl_ring_result(0, tail);
 }
 
 /* An empty poll writes nothing. */
 queue_impl_inline struct queue_impl_ring_result
 queue_impl_ring_pop(struct queue_ring *ring, void **item)
 {
-	uint32_t mode = queue_impl_load32_acq(&ring->mode); /* RING5 acquire */
-	uint64_t position;
-	int rc;
+	uint64_t mode = queue_impl_load_acq(&ring->mode); /* RING5 acquire */
+	const struct queue_impl_pair *slot;
+	uint64_t head, seq, value;
 
-	if (mode & QUEUE_IMPL_RING_INDEXED)
-		return queue_impl_ring_pop_indexed(ring, mode, item);
-	position = queue_impl_load_acq(&ring->head); /* RING4 acquire */
-	rc = queue_impl_ring_take(ring, mode, position, item);
-	if (rc == 0) {
-		queue_impl_store_rel(&ring->head, position + 1); /* RING4 release */
-		return queue_impl_ring_result(0, position);
+	head = queue_impl_load_acq(&ring->head); /* RING4 acquire */
+	slot = queue_impl_ring_slot(ring, head);
+	seq = queue_impl_load_acq(&slot->low); /* RING1 acquire */
+	if (seq != queue_impl_ring_seq(head)) {
+		if ((int64_t)(seq - queue_impl_ring_seq(head)) < 0 &&
+		    !(mode & QUEUE_IMPL_RING_CLOSED))
+			return queue_impl_ring_result(-EAGAIN, head);
+		return queue_impl_ring_pop_slow(ring, item);
 	}
-	if (rc == -EAGAIN && !(mode & QUEUE_IMPL_RING_CLOSED))
-		return queue_impl_ring_result(rc, position);
-	return queue_impl_ring_pop_slow(ring, item, position);
+	/* Relaxed: should the slot be used again before head moves, then head has moved already. */
+	value = queue_impl_load_rlx(&slot->high);
+	if (mode & QUEUE_SINGLE_CONSUMER)
+		queue_impl_ring_move_alone(&ring->producer, &ring->head, head,
+					   head + 1); /* RING4 release */
+	else if (!queue_impl_ring_move(ring, &ring->consumer, &ring->head, head,
+				       head + 1)) /* RING4 release */
+		return queue_impl_ring_pop_slow(ring, item);
+	*item = (void *)(uintptr_t)value;
+	return queue_impl_ring_result(0, head);
 }
 
 queue_impl_inline int
