@@ -19,6 +19,7 @@ _Static_assert(offsetof(struct queue_bounded, probe_time) -
 	       "a pop looks at one line");
 
 #define ROLES (QUEUE_SINGLE_PRODUCER | QUEUE_SINGLE_CONSUMER)
+#define SPIN_LONG_EVERY 32 /* waits */
 
 /* Not positions: no probe in flight, and one that its sampler is just filling in. */
 #define PROBE_IDLE UINT64_MAX
@@ -441,27 +442,38 @@ attempt_pop_n(struct attempt *attempt)
 	return try_pop_n(attempt->queue, attempt->items, attempt->n, attempt);
 }
 
-/* Polls for as long as that has lately been worth it: more after a success, less after none. */
+/*
+ * Polls for as long as that has lately been worth it: twice as long as it took to succeed, a little
+ * less after each time in vain. Once in a while it tries for as long as a wake takes at most: two
+ * threads that wait for each other, both asleep by turns, would not find out otherwise that they
+ * need not sleep at all.
+ */
 static int
 spin(struct attempt *attempt)
 {
-	/* Relaxed, all: a guess that threads refine together. */
-	uint32_t limit = queue_impl_load32_rlx(&attempt->event->spin);
+	struct queue_impl_event *event = attempt->event;
+	/* Relaxed, all: guesses that threads refine together. */
+	uint32_t limit = queue_impl_load32_rlx(&event->spin);
+	bool tries_long = limit > 0 && queue_impl_load_rlx(&event->waits) % SPIN_LONG_EVERY == 0;
+	uint32_t most = tries_long ? QUEUE_IMPL_SPIN_MAX : limit;
 	uint32_t i;
 
-	for (i = 0; i < limit; i++) {
+	for (i = 0; i < most; i++) {
 		int rc = attempt->once(attempt);
 
 		if (rc != -EAGAIN) {
-			if (limit < QUEUE_IMPL_SPIN_MAX)
-				queue_impl_store32_rlx(&attempt->event->spin,
-						       limit + 1 + limit / 4);
+			uint32_t enough = 2 * i + QUEUE_IMPL_SPIN_MIN;
+
+			if (enough > QUEUE_IMPL_SPIN_MAX)
+				enough = QUEUE_IMPL_SPIN_MAX;
+			if (enough > limit)
+				queue_impl_store32_rlx(&event->spin, enough);
 			return rc;
 		}
 		queue_impl_pause();
 	}
-	if (limit > QUEUE_IMPL_SPIN_MIN)
-		queue_impl_store32_rlx(&attempt->event->spin, limit - 1 - limit / 16);
+	if (!tries_long && limit > QUEUE_IMPL_SPIN_MIN)
+		queue_impl_store32_rlx(&event->spin, limit - 1 - limit / 16);
 	return -EAGAIN;
 }
 

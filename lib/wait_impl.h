@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The longest spin, in polls: a few microseconds, about what a sleep and a wake cost. */
-#define QUEUE_IMPL_SPIN_MAX 64u
+/* The longest spin, in polls: some tens of microseconds, about what a sleep and a wake take. */
+#define QUEUE_IMPL_SPIN_MAX 1024u
 #define QUEUE_IMPL_SPIN_MIN 4u
 
 /*
