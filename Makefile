@@ -352,7 +352,7 @@ $(foreach directory,prefix exec_prefix bindir libdir includedir mandir,$(if $(fi
 endif
 
 # A page can be asked for by the name of each function that it describes.
-names = $$(sed -n '/^\.Sh NAME/,/^\.Sh [^N]/s/^\.Nm \([a-z_0-9]*\).*/\1/p' man/$$page)
+names = $$(sed -n '/^\.Sh NAME/,/^\.Sh [^N]/s/^\.Nm \([-a-z_0-9]*\).*/\1/p' man/$$page)
 
 .PHONY: install uninstall
 install: $(LIB) $(OUT)/conveyor.pc $(BENCH)
