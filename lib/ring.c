@@ -242,6 +242,7 @@ overtake(struct queue_ring *ring, uint64_t tail, uint64_t *position)
 queue_impl_cold struct queue_impl_ring_result
 queue_impl_ring_push_slow(struct queue_ring *ring, void *item, uint64_t position, bool claimed)
 {
+	uint64_t watched = position;
 	unsigned looks = 0;
 
 	for (;;) {
@@ -262,6 +263,10 @@ queue_impl_ring_push_slow(struct queue_ring *ring, void *item, uint64_t position
 		}
 		tail = queue_impl_load_acq(&ring->tail); /* RING3 acquire */
 		if (!(mode & QUEUE_SINGLE_PRODUCER) && !queue_impl_ring_is_next(ring, tail)) {
+			/* Always the same push that is not done, or one after the other? */
+			if (tail != watched)
+				looks = 0;
+			watched = tail;
 			if (looks++ < PATIENCE) {
 				queue_impl_pause();
 				continue;

@@ -39,6 +39,31 @@ compile()
 	echo "Tested: $tested | Passing: $passed"
 }
 
+# An inline function in two C++ files, of which the linker keeps one: with it must go what its
+# assembly put into other sections.
+links()
+{
+	for file in one two; do
+		cat >"$work/$file.cc" <<-EOF
+			#include <conveyor.h>
+			inline int both(queue_ring *ring, void *item)
+			{
+				return queue_ring_try_push(ring, item) + queue_ring_try_pop(ring, &item);
+			}
+			int $file(queue_ring *ring) { return both(ring, ring); }
+		EOF
+	done
+	echo 'int two(struct queue_ring *); int main(int n, char **) { return n > 9 ? two(0) : 0; }' \
+		>>"$work/two.cc"
+	# shellcheck disable=SC2086
+	$1 $2 $machine -D_GNU_SOURCE -Iinclude -Ilib -c "$work/one.cc" -o "$work/one.o" &&
+		$1 $2 $machine -Iinclude -c "$work/two.cc" -o "$work/two.o" &&
+		gcc -D_GNU_SOURCE $machine -Iinclude -Ilib -r -nostdlib -o "$work/ring.o" lib/ring.c \
+			lib/rseq.c lib/alloc.c &&
+		$1 -o "$work/linked" "$work/one.o" "$work/two.o" "$work/ring.o" -pthread &&
+		"$work/linked"
+}
+
 machine=
 [ "$(uname -m)" != x86_64 ] || machine=-mcx16
 for compiler in gcc clang; do
@@ -51,6 +76,11 @@ for compiler in gcc clang; do
 		report_each "headers: $driver $standard" compile "$driver" "$standard" ''
 		report_each "headers: $driver $standard, ATOMICS=c11" compile "$driver" "$standard" \
 			"-DQUEUE_ATOMICS_C11 $machine"
+	done
+done
+for compiler in g++ clang++; do
+	for level in -O0 -O2; do
+		report "headers: $compiler $level, inline functions in two files" links $compiler $level
 	done
 done
 report_end

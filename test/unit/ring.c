@@ -1442,13 +1442,13 @@ Test(ring, a_sequence_stores_nothing_when_its_guard_has_changed)
 {
 	struct made made = make(3, MPMC);
 	ptrdiff_t area = made.ring->rseq;
-	uint64_t guard = 1, word = 10;
+	uint64_t guard = 1, ours = queue_impl_thread(), theirs = ours + 64, word = 10;
 	struct queue_impl_pair pair = {1, 2};
 	bool stored = false;
 
 	for (int i = 0; i < 1000 && area; i++) {
-		cr_assert(!queue_impl_rseq_move_rel(area, &guard, 2, &word, 10, 11));
-		cr_assert(!queue_impl_rseq_move_rel(area, &guard, 1, &word, 9, 11));
+		cr_assert(!queue_impl_rseq_move_rel(area, &theirs, &word, 10, 11));
+		cr_assert(!queue_impl_rseq_move_rel(area, &ours, &word, 9, 11));
 		cr_assert(!queue_impl_rseq_store_pair_rel(area, &guard, 2, &pair, 3, 4));
 		cr_assert_eq(word, 10);
 		cr_assert_eq(pair.low, 1);
@@ -1456,7 +1456,7 @@ Test(ring, a_sequence_stores_nothing_when_its_guard_has_changed)
 	}
 	/* They may be interrupted and fail, but not each time. */
 	for (int i = 0; i < 1000 && area && !stored; i++)
-		stored = queue_impl_rseq_move_rel(area, &guard, 1, &word, 10, 11);
+		stored = queue_impl_rseq_move_rel(area, &ours, &word, 10, 11);
 	cr_assert(!area || (stored && word == 11));
 	stored = false;
 	for (int i = 0; i < 1000 && area && !stored; i++)

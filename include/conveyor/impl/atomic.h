@@ -376,25 +376,30 @@ queue_impl_cas_pair_acq_rel(struct queue_impl_pair *pair, uint64_t low, uint64_t
 #if defined __x86_64__ && !defined QUEUE_IMPL_TSAN
 #define QUEUE_IMPL_RSEQ 1
 
-/* 1: the descriptor, 2: the first instruction, 3: behind the store, 4: where to go on. */
+/*
+ * 1: the descriptor, 2: the first instruction, 3: behind the store, 4: where to go on. It is
+ * announced from inside: from then on an interruption leads to 4, also one at the very next
+ * instruction, as single stepping makes them. "?": together with the function, should the linker
+ * have to choose one of several copies.
+ */
 #define QUEUE_IMPL_RSEQ_BEGIN                                                                      \
-	".pushsection __rseq_cs, \"aw\"\n"                                                         \
-	".balign 32\n"                                                                             \
-	"1: .long 0, 0\n"                                                                          \
-	".quad 2f, 3f - 2f, 4f\n"                                                                  \
-	".popsection\n"                                                                            \
-	"leaq 1b(%%rip), %%rax\n"                                                                  \
-	"2: cmpq %%rax, %%fs:8(%[area])\n"                                                         \
-	"jne 5f\n"
+	".pushsection __rseq_cs, \"aw?\"\n"                                                        \
+	".balign 32\n"                                                                            \
+	"1: .long 0, 0\n"                                                                         \
+	".quad 2f, 3f - 2f, 4f\n"                                                                 \
+	".popsection\n"                                                                           \
+	"leaq 1b(%%rip), %%rax\n"                                                                 \
+	"2: cmpq %%rax, %%fs:8(%[area])\n"                                                        \
+	"je 5f\n"                                                                                 \
+	"movq %%rax, %%fs:8(%[area])\n"                                                           \
+	"5:\n"
 /* The kernel wants this signature before the place where it lets the thread go on. */
 #define QUEUE_IMPL_RSEQ_END                                                                        \
-	"3:\n"                                                                                     \
-	".pushsection __rseq_failure, \"ax\"\n"                                                    \
-	".byte 0x0f, 0xb9, 0x3d\n"                                                                 \
-	".long 0x53053053\n"                                                                       \
-	"4: jmp %l[refused]\n"                                                                     \
-	"5: movq %%rax, %%fs:8(%[area])\n"                                                         \
-	"jmp 2b\n"                                                                                 \
+	"3:\n"                                                                                    \
+	".pushsection __rseq_failure, \"ax?\"\n"                                                   \
+	".byte 0x0f, 0xb9, 0x3d\n"                                                                \
+	".long 0x53053053\n"                                                                      \
+	"4: jmp %l[refused]\n"                                                                    \
 	".popsection\n"
 
 /* Stores a pair, low last and as a release, while *guard is as expected. False: nothing of low. */
@@ -417,21 +422,23 @@ refused:
 }
 
 /*
- * Moves *word from one value to another, as a release, while *guard is as expected. Not atomic
- * towards other processors: for who is alone to write *word as long as *guard is that.
+ * Moves *word from one value to another, as a release, while *owner names the calling thread. Not
+ * atomic towards other processors: for who is alone to write *word as long as that is so. The
+ * thread is looked up inside, where it cannot become another one, as fibers may.
  */
 queue_impl_inline bool
-queue_impl_rseq_move_rel(ptrdiff_t area, const uint64_t *guard, uint64_t expected, uint64_t *word,
-			 uint64_t from, uint64_t to)
+queue_impl_rseq_move_rel(ptrdiff_t area, const uint64_t *owner, uint64_t *word, uint64_t from,
+			 uint64_t to)
 {
-	__asm__ goto(QUEUE_IMPL_RSEQ_BEGIN "cmpq %[expected], %[guard]\n"
+	__asm__ goto(QUEUE_IMPL_RSEQ_BEGIN "movq %%fs:0, %%rax\n"
+					   "cmpq %%rax, %[owner]\n"
 					   "jne %l[refused]\n"
 					   "cmpq %[from], (%[word])\n"
 					   "jne %l[refused]\n"
 					   "movq %[to], (%[word])\n" QUEUE_IMPL_RSEQ_END
 		     :
-		     : [area] "r"(area), [guard] "m"(*guard), [expected] "r"(expected),
-		       [word] "r"(word), [from] "r"(from), [to] "r"(to)
+		     : [area] "r"(area), [owner] "m"(*owner), [word] "r"(word), [from] "r"(from),
+		       [to] "r"(to)
 		     : "rax", "memory", "cc"
 		     : refused);
 	return true;
@@ -445,7 +452,8 @@ queue_impl_thread(void)
 {
 	uint64_t thread;
 
-	__asm__("movq %%fs:0, %0" : "=r"(thread));
+	/* Volatile: a fiber may be on another thread the next time. */
+	__asm__ __volatile__("movq %%fs:0, %0" : "=r"(thread));
 	return thread;
 }
 #endif

@@ -100,8 +100,7 @@ queue_impl_ring_move(struct queue_ring *ring, const uint64_t *owner, uint64_t *w
 
 #if defined QUEUE_IMPL_RSEQ
 	if (who != QUEUE_IMPL_RING_ANYBODY)
-		return who == queue_impl_thread() &&
-		       queue_impl_rseq_move_rel(ring->rseq, owner, who, word, from, to);
+		return queue_impl_rseq_move_rel(ring->rseq, owner, word, from, to);
 #else
 	(void)ring;
 	if (who != QUEUE_IMPL_RING_ANYBODY)
