@@ -41,8 +41,12 @@ own | present)
 	cxx=${3-}
 	for adapter in bench/adapters/*.c bench/adapters/*.cc; do
 		[ -e "$adapter" ] || continue
+		language=c
 		case $adapter in
-		*.cc) [ -n "$cxx" ] || continue ;;
+		*.cc)
+			[ -n "$cxx" ] || continue
+			language=c++
+			;;
 		esac
 		header=$(said HEADER "$adapter")
 		if [ -n "$header" ]; then
@@ -50,7 +54,7 @@ own | present)
 			# Words are meant to be split.
 			# shellcheck disable=SC2046,SC2086
 			printf '#if !__has_include(<%s>)\n#error absent\n#endif\n' "$header" |
-				$cc $(said CFLAGS "$adapter" | expand) -E -x c++ -o /dev/null - \
+				$cc $(said CFLAGS "$adapter" | expand) -E -x $language -o /dev/null - \
 					2>/dev/null || continue
 		fi
 		echo "$adapter"
