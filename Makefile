@@ -10,6 +10,7 @@
 #:   check-unit      the unit tests of one build
 #:   check-stress    the stress programs of one build, $(SECONDS_EACH) seconds each
 #:   check-STEP      one step of `check`: gcc clang c11 address thread aarch64 headers install man
+#:   check-model     has spin check a model of the ring; a few minutes, and not part of `check`
 #:   lint            the formatter, static analyzers, manual page and shell checkers
 #:   man             the manual pages as HTML, below $(BUILD)/man
 #:   examples        the example programs, below $(BUILD)/examples
@@ -302,7 +303,10 @@ run-demo: $(SECKILL)
 	@examples/seckill/demo.sh $(SECKILL) $(DEMO_ARGS)
 
 STEPS := gcc clang c11 address thread aarch64 headers install man
-.PHONY: $(STEPS:%=check-%) lint
+.PHONY: $(STEPS:%=check-%) check-model lint
+check-model:
+	@test/support/deps.sh check-model $(DEPS)
+	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' test/support/check.sh model
 $(STEPS:%=check-%): check-%:
 	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' test/support/check.sh $*
 lint:

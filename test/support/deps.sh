@@ -35,6 +35,10 @@ gnuplot-nox gnuplot
 jq jq
 tidy tidy
 '
+model='
+gcc gcc
+spin spin
+'
 bench="$build"'
 gnuplot-nox gnuplot
 '
@@ -71,6 +75,7 @@ may_install=$2
 case $goal in
 demo) wanted=$demo ;;
 check) wanted=$check ;;
+check-model) wanted=$model ;;
 bench) wanted=$bench ;;
 bench-peers)
 	# Each has a header of its own, but those lie in all kinds of places: the packages count.
