@@ -26,6 +26,9 @@ _Static_assert(sizeof(struct queue_ring) == 3 * QUEUE_IMPL_APART, "the slots fol
 #define FEW 16
 #define PACE 4 /* pauses */
 
+/* How often the depth is looked at until nothing has moved meanwhile. */
+#define LOOKS 8
+
 /* The most items that push_n and pop_n move an end by at once. */
 #define STRIDE 64
 
@@ -525,26 +528,41 @@ filled_of(const struct queue_ring *ring, uint64_t mode)
 	return tail;
 }
 
+/*
+ * How many are inside. Between two looks at head that see the same, what is filled says it exactly;
+ * when head keeps moving, at least as many as are left at the last look.
+ */
+static uint64_t
+depth_of(const struct queue_ring *ring, uint64_t mode)
+{
+	uint64_t head = queue_impl_load_acq(&ring->head), before, tail; /* RING4 acquire */
+	int i;
+
+	for (i = 0; i < LOOKS; i++) {
+		before = head;
+		tail = filled_of(ring, mode);
+		head = queue_impl_load_acq(&ring->head); /* RING4 acquire */
+		if (head == before)
+			return tail - head;
+	}
+	return (int64_t)(tail - head) > 0 ? tail - head : 0;
+}
+
 void
 queue_ring_stats(const struct queue_ring *ring, struct queue_ring_stats *out)
 {
 	uint64_t mode = queue_impl_load_acq(&ring->mode); /* RING5 acquire */
-	/* Head first: it passes nothing that is filled later, so the depth is never negative. */
-	uint64_t head = queue_impl_load_acq(&ring->head); /* RING4 acquire */
-	uint64_t tail = filled_of(ring, mode);
 
 	out->capacity = ring->capacity;
-	out->pushed = tail - ring->first;
-	out->popped = head - ring->first;
-	out->depth = tail - head < ring->capacity ? tail - head : ring->capacity;
+	/* Head first: it passes nothing that is filled later, so more is never popped than pushed. */
+	out->popped = queue_impl_load_acq(&ring->head) - ring->first; /* RING4 acquire */
+	out->pushed = filled_of(ring, mode) - ring->first;
+	out->depth = depth_of(ring, mode);
 	out->closed = (mode & QUEUE_IMPL_RING_CLOSED) != 0;
 }
 
 uint64_t
 queue_ring_depth_approx(const struct queue_ring *ring)
 {
-	struct queue_ring_stats stats;
-
-	queue_ring_stats(ring, &stats);
-	return stats.depth;
+	return depth_of(ring, queue_impl_load_acq(&ring->mode)); /* RING5 acquire */
 }

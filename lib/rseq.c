@@ -19,6 +19,9 @@ extern const unsigned __rseq_size __attribute__((__weak__));
 #define PRIVATE_EXPEDITED_RSEQ (1 << 7)
 #define REGISTER_PRIVATE_EXPEDITED_RSEQ (1 << 8)
 
+#define SECOND 1000000000L	/* ns */
+#define SEQUENCE_ENDS 10000000L /* ns, by when every running thread has left its sequence */
+
 /* The area begins with two words for the processor's number, then announces the sequence. */
 #define AREA_NEEDED 16
 
@@ -43,19 +46,36 @@ queue_impl_rseq_area(void)
 	return __rseq_offset;
 }
 
+/* Not the library's function, which is a cancellation point, and not shortened by signals. */
+static void
+sleep_for(long ns)
+{
+	struct timespec until;
+
+	(void)syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &until);
+	until.tv_nsec += ns;
+	if (until.tv_nsec >= SECOND) {
+		until.tv_nsec -= SECOND;
+		until.tv_sec++;
+	}
+	while (syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) < 0 &&
+	       errno == EINTR)
+		continue;
+}
+
 void
 queue_impl_rseq_interrupt(void)
 {
-	struct timespec while_a_sequence_ends = {0, 10000000};
 	int saved = errno;
 
 	/*
-	 * It worked when the ring was made. Should a seccomp(2) filter have taken it away since, then
-	 * wait: a sequence is a handful of instructions, and who is interrupted in it does not end it.
-	 * A known hole: a virtual processor that is itself stopped for longer.
+	 * It worked when the ring was made. Should a seccomp(2) filter have taken it away since, or
+	 * memory be out, then wait: a sequence is a handful of instructions, and who is interrupted
+	 * in it does not end it. A known hole: a virtual processor that is itself stopped for
+	 * longer.
 	 */
 	if (!membarrier(PRIVATE_EXPEDITED_RSEQ))
-		(void)nanosleep(&while_a_sequence_ends, NULL);
+		sleep_for(SEQUENCE_ENDS);
 	errno = saved;
 }
 

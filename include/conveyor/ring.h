@@ -9,7 +9,7 @@
  * Progress.     Lock-free: a thread stopped for ever between any two instructions of any call but
  *               init, fini, create and destroy keeps nobody from finishing. System calls are made
  *               only to overtake such a thread, when an end of the ring gets its second thread, and
- *               by pops that find a closed ring empty: one membarrier(2) each.
+ *               by pops that find a closed ring empty: calls of membarrier(2).
  * Concurrency.                push  pop  close  stats  init, fini, destroy    (X = keep them apart)
  *               push           -     -     -      -     X
  *               pop            -     -     -      -     X
@@ -114,8 +114,8 @@ void queue_ring_destroy(struct queue_ring *ring);
 static inline int queue_ring_try_push(struct queue_ring *ring, void *item);
 
 /*
- * Takes the oldest item. 0; -EAGAIN: at one instant during the call the ring was empty, and then
- * nothing was written; -EPIPE: closed and drained, for ever. *item is written on success only.
+ * Takes the oldest item. 0; -EAGAIN: at one instant during the call the ring was empty; -EPIPE:
+ * closed and drained, for ever. *item is written on success only.
  */
 static inline int queue_ring_try_pop(struct queue_ring *ring, void **item);
 
@@ -137,7 +137,7 @@ ptrdiff_t queue_ring_pop_n(struct queue_ring *ring, void **items, ptrdiff_t n);
  */
 void queue_ring_close(struct queue_ring *ring);
 
-/* Items inside, 0 to capacity: at rest exact, otherwise what it was a moment ago. */
+/* Items inside, 0 to capacity: what it was a moment ago, or a little less among many pops. */
 uint64_t queue_ring_depth_approx(const struct queue_ring *ring);
 
 /* Fills *out. Each figure is right on its own; together they agree at rest. */
