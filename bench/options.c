@@ -425,6 +425,14 @@ check_together(const struct reader *reader)
 		return complain(reader, "--json and --csv: there is one output");
 	if (options->quick && options->full)
 		return complain(reader, "--quick and --full: it can be only one of them");
+	if ((options->threads_count || options->capacity_count || options->batch_count ||
+	     options->payload_count || options->pin_count) &&
+	    strcmp(options->suite, "throughput") != 0 && strcmp(options->suite, "report") != 0)
+		return complain(
+			reader,
+			"--threads, --capacity, --batch, --payload and --pin choose cells of "
+			"throughput; the suite \"%.*s\" has none of them",
+			SHOW(word_of(options->suite)));
 	if (options->output && strcmp(options->suite, "report") != 0)
 		return complain(reader, "--output: \"%.*s\": only the suite report writes files",
 				SHOW(word_of(options->output)));

@@ -71,8 +71,8 @@ efficiency_of(const struct bench_row *row)
 {
 	if (row->state != BENCH_OK || !(row->limit_value > 0) || !(row->median > 0))
 		return NAN;
-	return row->better == BENCH_LOWER ? row->limit_value / row->median
-					  : row->median / row->limit_value;
+	return bench_row_is_cost(row) ? row->limit_value / row->median
+				      : row->median / row->limit_value;
 }
 
 static enum bench_outcome
@@ -963,7 +963,8 @@ write_verdicts(const struct bench_page *page, FILE *to)
 		"threads&rdquo;: only queues for any number of threads take part, of this library "
 		"and of others; &ldquo;single roles&rdquo;: those for one producer or one "
 		"consumer do too. &ldquo;Of the "
-		"limit&rdquo; is how much of what the machine can do at all was reached, in the "
+		"limit&rdquo; is the fitting figure of the suite limits divided by what was reached (a pair by one "
+		"compare-and-swap, so that what needs none is over 100 %), in the "
 		"median of the cells. Fairness, processor time and further percentiles are "
 		"<a href=\"#comparisons\">below</a>.</p>\n",
 		to);

@@ -911,8 +911,8 @@ best_peer(const struct lines *lines)
 
 			if (!other || lines->series[i].colour >= OWN)
 				continue;
-			if (!row || (other->better == BENCH_LOWER ? other->median < row->median
-								  : other->median > row->median)) {
+			if (!row || (bench_row_is_cost(other) ? other->median < row->median
+							      : other->median > row->median)) {
 				row = other;
 				winner = i;
 			}
@@ -1527,8 +1527,9 @@ draw_bars(const struct choice *choice, const struct bench_results *results, stru
 		qsort(bars->rows, bars->count, sizeof(struct bench_row *), compare_bars);
 		if (bars->groups == 1 && bars->cells[0][0])
 			say(plot, "%s. ", bench_cell_text(cell, sizeof cell, bars->cells[0], NULL));
-		say(plot, "%s The thin line is from the lowest to the highest round.",
-		    direction(bars->rows[0]->better));
+		say(plot, "%s The scale is logarithmic.", direction(bars->rows[0]->better));
+		if (bars->rows[0]->rounds > 1)
+			say(plot, " The thin line is from the lowest to the highest round.");
 		write_bars(to, bars, plot, file);
 	}
 	free(bars);

@@ -126,6 +126,18 @@ bench_results_state(struct bench_results *results, struct bench_row *row, enum b
 		copy_name(row->note, sizeof row->note, note);
 }
 
+bool
+bench_row_is_cost(const struct bench_row *row)
+{
+	static const char *const times[] = {"ns", "us", "ms", "s"};
+	size_t i;
+
+	for (i = 0; i < sizeof times / sizeof *times && row->better == BENCH_NEITHER; i++)
+		if (strcmp(row->unit, times[i]) == 0)
+			return true;
+	return row->better == BENCH_LOWER;
+}
+
 const struct bench_row *
 bench_results_find(const struct bench_results *results, const char *suite, const char *subject,
 		   const char *cell, const char *metric)
@@ -1290,8 +1302,8 @@ metric_decimals(const struct group *group, const char *metric)
 static double
 efficiency(const struct bench_row *row)
 {
-	double share = row->better == BENCH_LOWER ? row->limit_value / row->median
-						  : row->median / row->limit_value;
+	double share = bench_row_is_cost(row) ? row->limit_value / row->median
+					      : row->median / row->limit_value;
 
 	return row->limit[0] && row->limit_value > 0 && isfinite(share) ? share : (double)NAN;
 }

@@ -68,6 +68,9 @@ struct bench_row *bench_results_measured(struct bench_results *results, const ch
 void bench_results_state(struct bench_results *results, struct bench_row *row,
 			 enum bench_state state, const char *note);
 
+/* Is less of it better? A time that is not compared counts as one, for what needs a direction. */
+bool bench_row_is_cost(const struct bench_row *row);
+
 /* NULL when there is none. */
 const struct bench_row *bench_results_find(const struct bench_results *results, const char *suite,
 					   const char *subject, const char *cell,

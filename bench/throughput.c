@@ -502,6 +502,9 @@ measure_cell(const struct bench_options *options, const struct cell *cell, size_
 	}
 	for (i = 0; i < count; i++)
 		add_rows(results, cell, &records[i]);
+	if (count == 0)
+		(void)fprintf(stderr, "queue-bench: %s: %s: none of the subjects serves that\n",
+			      SUITE, name);
 }
 
 static int

@@ -252,6 +252,9 @@ static const struct {
 	{{"report", "--output", "--json"}, "--output needs a value, and \"--json\" is an option"},
 	{{"report", "--output="}, "--output: \"\" is not the name of a directory"},
 	{{"limits", "--output=x"}, "--output: \"x\": only the suite report writes files"},
+	{{"limits", "--pin=one"},
+	 "--threads, --capacity, --batch, --payload and --pin choose cells of throughput; the suite "
+	 "\"limits\" has none of them"},
 	{{"limits", "--json", "--csv"}, "--json and --csv: there is one output"},
 	{{"limits", "--quick", "--full"}, "--quick and --full: it can be only one of them"},
 
@@ -356,21 +359,21 @@ Test(bench_options, more_choices_than_there_is_room_for_are_refused)
 
 	for (i = 0; i < COUNT(names); i++) {
 		(void)snprintf(fits, sizeof fits, "--%s=%s", names[i], numbers);
-		cr_assert_eq(PARSE("limits", fits), 0, "%s", error);
+		cr_assert_eq(PARSE("throughput", fits), 0, "%s", error);
 		(void)snprintf(more, sizeof more, "%s,37", fits);
-		cr_assert_eq(PARSE("limits", more), -EINVAL);
+		cr_assert_eq(PARSE("throughput", more), -EINVAL);
 		(void)snprintf(sentence, sizeof sentence,
 			       "--%s: \"37\" is one more than the 16 that are possible", names[i]);
 		cr_assert_eq(strcmp(error, sentence), 0, "%s", error);
 		/* One that is there already takes no room. */
 		(void)snprintf(more, sizeof more, "%s,21", fits);
-		cr_assert_eq(PARSE("limits", more), 0, "%s", error);
+		cr_assert_eq(PARSE("throughput", more), 0, "%s", error);
 	}
-	cr_assert_eq(PARSE("limits", "--threads=1x1,1x2,1x3,1x4,1x5,1x6,1x7,1x8",
+	cr_assert_eq(PARSE("throughput", "--threads=1x1,1x2,1x3,1x4,1x5,1x6,1x7,1x8",
 			   "--threads=2x1,2x2,2x3,2x4,2x5,2x6,2x7,2x8"),
 		     0, "%s", error);
 	cr_assert_eq(options.threads_count, 16);
-	cr_assert_eq(PARSE("limits", "--threads=1x1,1x2,1x3,1x4,1x5,1x6,1x7,1x8",
+	cr_assert_eq(PARSE("throughput", "--threads=1x1,1x2,1x3,1x4,1x5,1x6,1x7,1x8",
 			   "--threads=2x1,2x2,2x3,2x4,2x5,2x6,2x7,2x8,9x9"),
 		     -EINVAL);
 	cr_assert_not_null(strstr(error, "\"9x9\""));

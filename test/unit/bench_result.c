@@ -869,3 +869,20 @@ Test(bench_result, the_machine_is_described_in_words)
 		   "Noise: 25.00 % of the processors' time went to others of the host; half of the "
 		   "figures vary by 6.2 % or more\n");
 }
+
+Test(bench_result, a_time_is_a_cost_also_where_it_is_not_compared)
+{
+	struct bench_row row;
+
+	memset(&row, 0, sizeof row);
+	row.better = BENCH_NEITHER;
+	(void)strcpy(row.unit, "ns");
+	cr_assert(bench_row_is_cost(&row));
+	(void)strcpy(row.unit, "M/s");
+	cr_assert(!bench_row_is_cost(&row));
+	row.better = BENCH_LOWER;
+	cr_assert(bench_row_is_cost(&row));
+	(void)strcpy(row.unit, "s");
+	row.better = BENCH_HIGHER;
+	cr_assert(!bench_row_is_cost(&row));
+}
