@@ -384,22 +384,22 @@ queue_impl_cas_pair_acq_rel(struct queue_impl_pair *pair, uint64_t low, uint64_t
  */
 #define QUEUE_IMPL_RSEQ_BEGIN                                                                      \
 	".pushsection __rseq_cs, \"aw?\"\n"                                                        \
-	".balign 32\n"                                                                            \
-	"1: .long 0, 0\n"                                                                         \
-	".quad 2f, 3f - 2f, 4f\n"                                                                 \
-	".popsection\n"                                                                           \
-	"leaq 1b(%%rip), %%rax\n"                                                                 \
-	"2: cmpq %%rax, %%fs:8(%[area])\n"                                                        \
-	"je 5f\n"                                                                                 \
-	"movq %%rax, %%fs:8(%[area])\n"                                                           \
+	".balign 32\n"                                                                             \
+	"1: .long 0, 0\n"                                                                          \
+	".quad 2f, 3f - 2f, 4f\n"                                                                  \
+	".popsection\n"                                                                            \
+	"leaq 1b(%%rip), %%rax\n"                                                                  \
+	"2: cmpq %%rax, %%fs:8(%[area])\n"                                                         \
+	"je 5f\n"                                                                                  \
+	"movq %%rax, %%fs:8(%[area])\n"                                                            \
 	"5:\n"
 /* The kernel wants this signature before the place where it lets the thread go on. */
 #define QUEUE_IMPL_RSEQ_END                                                                        \
-	"3:\n"                                                                                    \
+	"3:\n"                                                                                     \
 	".pushsection __rseq_failure, \"ax?\"\n"                                                   \
-	".byte 0x0f, 0xb9, 0x3d\n"                                                                \
-	".long 0x53053053\n"                                                                      \
-	"4: jmp %l[refused]\n"                                                                    \
+	".byte 0x0f, 0xb9, 0x3d\n"                                                                 \
+	".long 0x53053053\n"                                                                       \
+	"4: jmp %l[refused]\n"                                                                     \
 	".popsection\n"
 
 /* Stores a pair, low last and as a release, while *guard is as expected. False: nothing of low. */
