@@ -8,8 +8,8 @@
  * queue_pop(3).
  *
  * Progress.     try_push, try_pop, push_n and stats are lock-free; so is push but for QUEUE_BLOCK.
- *               push (QUEUE_BLOCK), push_until, pop, pop_until and pop_n wait: they spin for a
- *               few microseconds, then sleep in the kernel.
+ *               push (QUEUE_BLOCK), push_until, pop, pop_until and pop_n wait: they spin for
+ *               some microseconds, then sleep in the kernel.
  * Concurrency.                push  pop  close  stats  init, fini, destroy    (X = keep them apart)
  *               push           -     -     -      -     X
  *               pop            -     -     -      -     X
