@@ -14,6 +14,7 @@
 #include <conveyor/queue.h>
 #include <conveyor/ring.h>
 #include <conveyor/stats.h>
+#include <conveyor/topic.h>
 #include <conveyor/version.h>
 
 #endif

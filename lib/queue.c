@@ -635,6 +635,17 @@ queue_pop_n(struct queue_bounded *queue, void **items, int n)
 	return queue_impl_pop_n_unless(queue, items, n, NULL, NULL);
 }
 
+int
+queue_try_pop_n(struct queue_bounded *queue, void **items, int n)
+{
+	int rc;
+
+	if (n < 1)
+		return -EINVAL;
+	rc = try_pop_n(queue, items, n, NULL);
+	return rc == -EAGAIN ? 0 : rc;
+}
+
 /*
  * Pushes that did not go in at once.
  */

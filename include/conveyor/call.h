@@ -69,6 +69,7 @@ struct queue_call_options {
 struct queue_call {
 	uint32_t state; /* enum queue_call_state, and whether the caller sleeps; a futex */
 	uint32_t references;
+	uint32_t descriptor; /* one more than it, 0: there is none */
 	void (*on_complete)(struct queue_call *call, enum queue_call_state state, void *context);
 	void (*release)(struct queue_call *call, void *context);
 	void *context;
@@ -83,6 +84,14 @@ int queue_call_init(struct queue_call *call, const struct queue_call_options *op
  * the worker's side. -EINVAL: it has an on_complete. May be repeated, with the same answer.
  */
 int queue_call_wait(struct queue_call *call, uint64_t deadline);
+
+/*
+ * Caller: a descriptor for poll(2) and epoll(7) that becomes readable when the call ends, and stays
+ * so; then wait does not wait. The same one each time; the call's, closed by the second release.
+ * Once there is one, only the two sides may end the call. -EAGAIN: the system has no more
+ * descriptors; -ENOMEM. Many calls are cheaper through one queue: on_complete pushes, queue_fd.
+ */
+int queue_call_fd(struct queue_call *call);
 
 /*
  * Caller: gives up now, never waits; a wait in another thread returns. 0: it ends without a reply

@@ -148,6 +148,12 @@ static inline int queue_pop_until(struct queue_bounded *queue, void **item, uint
 int queue_pop_n(struct queue_bounded *queue, void **items, int n);
 
 /*
+ * Takes what is there, up to n, oldest first; never waits. Returns how many, 0 when empty; -EPIPE:
+ * closed and drained; -EINVAL: n < 1.
+ */
+int queue_try_pop_n(struct queue_bounded *queue, void **items, int n);
+
+/*
  * From now on pushes answer -EPIPE; everything already inside can be popped; all who wait wake.
  * Never waits; may be repeated. With QUEUE_SINGLE_PRODUCER the producer closes. Returns 0.
  */
@@ -158,6 +164,30 @@ int queue_stats(const struct queue_bounded *queue, struct queue_stats *out);
 
 /* Items inside: at rest exact, otherwise what it was a moment ago. */
 uint64_t queue_depth_approx(const struct queue_bounded *queue);
+
+/*
+ * A descriptor for poll(2), epoll(7) and event loops, readable exactly while a pop would not wait:
+ * an item is there, or the queue is closed. The same one each time; the queue's, which closes it in
+ * fini. Do nothing with it but wait for POLLIN. -EAGAIN: the system has no more descriptors;
+ * -ENOMEM. See queue_fd(3).
+ */
+int queue_fd(struct queue_bounded *queue);
+
+/* The most queues that one select waits for. */
+#define QUEUE_SELECT_MAX 128
+
+/*
+ * Waits until a pop of one of queues[0..n) would not wait, and says in *index of which: the first
+ * in the order of the array. Takes nothing: another thread may be faster to pop. NULLs are left
+ * out. 0; -ETIMEDOUT; -EPIPE: there are only NULLs; -EINVAL: n is not from 1 to QUEUE_SELECT_MAX.
+ */
+int queue_select(struct queue_bounded *const *queues, int n, uint64_t deadline, int *index);
+
+/*
+ * The same, but looks first at the queue after *index, so that none is starved when *index is left
+ * as it is from one call to the next. Before the first call *index is -1.
+ */
+int queue_select_fair(struct queue_bounded *const *queues, int n, uint64_t deadline, int *index);
 
 /* "discarded", "evicted", ...; "unknown" for anything else. */
 const char *queue_reason_name(enum queue_reason reason);

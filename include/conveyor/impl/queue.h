@@ -190,6 +190,10 @@ queue_pop_until(struct queue_bounded *queue, void **item, uint64_t deadline)
 	queue_impl_typed int name##_pop_n(struct queue_bounded *queue, type *items, int n)         \
 	{                                                                                          \
 		return queue_pop_n(queue, (void **)(uintptr_t)items, n);                           \
+	}                                                                                          \
+	queue_impl_typed int name##_try_pop_n(struct queue_bounded *queue, type *items, int n)     \
+	{                                                                                          \
+		return queue_try_pop_n(queue, (void **)(uintptr_t)items, n);                       \
 	}
 
 #endif
