@@ -157,12 +157,19 @@ queue_create(struct queue_bounded **out, const struct queue_options *options)
 	return 0;
 }
 
+bool
+queue_impl_is_waited_in(const struct queue_bounded *queue)
+{
+	return queue_impl_load_acq(&queue->waiting_to_push) != 0 || /* QUEUE2 acquire */
+	       queue_impl_load_acq(&queue->waiting_to_pop) != 0;    /* QUEUE2 acquire */
+}
+
 int
 queue_fini(struct queue_bounded *queue)
 {
 	void *item;
 
-	if (queue_impl_load_acq(&queue->waiting) != 0) /* QUEUE2 acquire */
+	if (queue_impl_is_waited_in(queue))
 		return -EBUSY;
 	if (!queue->on_drop && queue_depth_approx(queue) != 0)
 		return -EBUSY;
@@ -561,9 +568,11 @@ static int
 wait_for(struct attempt *attempt, uint64_t deadline)
 {
 	struct queue_bounded *queue = attempt->queue;
+	bool for_room = attempt->event == &queue->not_full;
+	uint64_t *waiting = for_room ? &queue->waiting_to_push : &queue->waiting_to_pop;
 	int rc;
 
-	(void)queue_impl_fetch_add_acq_rel(&queue->waiting, 1);
+	(void)queue_impl_fetch_add_acq_rel(waiting, 1);
 	if (has_come(queue, deadline)) {
 		rc = attempt->once(attempt);
 		if (rc == -EAGAIN)
@@ -573,10 +582,10 @@ wait_for(struct attempt *attempt, uint64_t deadline)
 		if (rc == -EAGAIN)
 			rc = sleep_for(attempt, deadline);
 	}
-	if (attempt->event == &queue->not_full && rc != 0)
+	if (for_room && rc != 0)
 		count(rc == -EPIPE ? &queue->closed_rejected : &queue->rejected, 1);
 	/* From here on the queue may be gone. */
-	(void)queue_impl_fetch_add_acq_rel(&queue->waiting, (uint64_t)-1); /* QUEUE2 release */
+	(void)queue_impl_fetch_add_acq_rel(waiting, (uint64_t)-1); /* QUEUE2 release */
 	return rc;
 }
 

@@ -26,6 +26,9 @@ int queue_impl_pop_n_unless(struct queue_bounded *queue, void **items, int n,
 /* Makes every thread that waits in queue_impl_pop_n_unless ask again. Never waits. */
 void queue_impl_interrupt(struct queue_bounded *queue);
 
+/* Is a thread inside a call that waits? */
+bool queue_impl_is_waited_in(const struct queue_bounded *queue);
+
 /* Hands an item to on_drop; there must be one. */
 void queue_impl_drop(struct queue_bounded *queue, void *item, enum queue_reason reason);
 

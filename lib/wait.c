@@ -62,10 +62,15 @@ membarrier(long command)
 }
 
 bool
+queue_impl_barrier(void)
+{
+	return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0;
+}
+
+bool
 queue_impl_barrier_available(void)
 {
-	return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0 &&
-	       membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0;
+	return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0 && queue_impl_barrier();
 }
 
 void
@@ -98,7 +103,7 @@ queue_impl_event_order(struct queue_impl_event *event)
 	if (queue_impl_load32_rlx(&event->barrier) == 0) /* relaxed: a mode, not a message */
 		return;
 	/* It worked when the queue was made. Should it be taken away since, waits get short. */
-	if (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0)
+	if (!queue_impl_barrier())
 		queue_impl_store32_rlx(&event->barrier, BARRIER_BROKEN);
 }
 

@@ -29,6 +29,9 @@ int queue_impl_futex_wake(const uint32_t *word, int n);
  */
 bool queue_impl_barrier_available(void);
 
+/* A full fence in every thread of the process; false: not to be had any more. */
+bool queue_impl_barrier(void);
+
 void queue_impl_event_init(struct queue_impl_event *event, bool barrier);
 
 /* A waiter is counted from here to leave. Returns the epoch to sleep in. */

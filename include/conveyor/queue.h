@@ -25,7 +25,8 @@
  *               I2  Those of queue_ring and queue_stats.
  * Ordering.     Those of queue_ring and of the event count (impl/wait.h), and
  *               QUEUE1  push: a probe's time -> pop: reads it        via probe_position
- *               QUEUE2  waiter: last access -> fini: frees           via waiting
+ *               QUEUE2  waiter: last access -> fini: frees           via waiting_to_push,
+ *                                                                        waiting_to_pop
  */
 #include <conveyor/alloc.h>
 #include <conveyor/clock.h>

@@ -25,6 +25,7 @@
  *               TOPIC1  subscribe: subscription -> publish: uses it      via snapshot
  *               TOPIC2  holder: last use, release -> message's release   via references
  *               TOPIC3  publish: last use of a snapshot -> its end       via pins
+ *               TOPIC4  publish: pushes -> statistics: queue's figures   via published
  *               EPOCH1, EPOCH2: see lib/epoch_impl.h
  */
 #include <conveyor/alloc.h>
@@ -49,18 +50,18 @@ struct queue_message {
  * One reference, the caller's. release(message, context) is called once, by whoever lets go last,
  * on that thread and with nothing locked; NULL is for messages that nobody frees.
  */
-void queue_message_init(struct queue_message *message,
-			void (*release)(struct queue_message *message, void *context),
-			void *context);
+static inline void queue_message_init(struct queue_message *message,
+				      void (*release)(struct queue_message *message, void *context),
+				      void *context);
 
 /* One more reference, for who has one already. */
-void queue_message_retain(struct queue_message *message);
+static inline void queue_message_retain(struct queue_message *message);
 
 /* Lets go of one reference; the last one runs the message's release. */
-void queue_message_release(struct queue_message *message);
+static inline void queue_message_release(struct queue_message *message);
 
 /* What it was last published with. */
-uint64_t queue_message_tags(const struct queue_message *message);
+static inline uint64_t queue_message_tags(const struct queue_message *message);
 
 struct queue_topic;
 struct queue_subscription;

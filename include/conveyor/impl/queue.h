@@ -41,7 +41,8 @@ struct queue_bounded {
 	uint64_t ran;
 	uint64_t expired;
 	uint64_t closed_rejected;
-	uint64_t waiting; /* threads inside a call that waits */
+	uint64_t waiting_to_push; /* threads inside a call that waits for room */
+	uint64_t waiting_to_pop;  /* and inside one that waits for an item */
 	uint64_t sampled_at;
 	uint64_t sojourn_max;
 	uint64_t sojourn[QUEUE_IMPL_SOJOURN_BUCKETS];

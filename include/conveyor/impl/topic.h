@@ -3,8 +3,44 @@
 #define CONVEYOR_IMPL_TOPIC_H
 
 /*
- * Popping a subscription is popping its queue. Not API; included by conveyor/topic.h alone.
+ * References, and popping a subscription, which is popping its queue. Not API; included by
+ * conveyor/topic.h alone.
  */
+
+queue_impl_inline void
+queue_message_init(struct queue_message *message,
+		   void (*release)(struct queue_message *message, void *context), void *context)
+{
+	message->tags = 0;
+	message->release = release;
+	message->context = context;
+	/* Relaxed: whoever gets the message gets it by something that orders. */
+	queue_impl_store32_rlx(&message->references, 1);
+}
+
+queue_impl_inline void
+queue_message_retain(struct queue_message *message)
+{
+	(void)queue_impl_fetch_add32_acq_rel(&message->references, 1);
+}
+
+queue_impl_inline void
+queue_message_release(struct queue_message *message)
+{
+	/* The last one needs no locked instruction: nobody is left to add to it. */
+	if (queue_impl_load32_acq(&message->references) != 1 && /* TOPIC2 acquire */
+	    queue_impl_fetch_add32_acq_rel(&message->references, UINT32_MAX) !=
+		    1) /* TOPIC2 acquire and release */
+		return;
+	if (message->release)
+		message->release(message, message->context);
+}
+
+queue_impl_inline uint64_t
+queue_message_tags(const struct queue_message *message)
+{
+	return message->tags;
+}
 
 /* What every subscription begins with; the rest is in lib/topic.c. */
 struct queue_impl_subscription {

@@ -1,0 +1,775 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A topic is a word that points to a snapshot: the list of subscriptions as it was after the last
+ * of them came or went. A snapshot does not change; whoever subscribes or unsubscribes makes a new
+ * one, under the topic's lock, and swaps the word. A publish takes no lock: it reads the word and
+ * walks the snapshot, inside an epoch (epoch_impl.h), which is what keeps the snapshot from being
+ * freed meanwhile. Where it has to wait for a subscription with QUEUE_BLOCK it pins the snapshot
+ * and leaves the epoch, so that a publish that waits for ever keeps back one snapshot and what is
+ * in it, and not what everybody else retires.
+ *
+ * A subscription that has ended is freed when it is in no snapshot any more. Its queue is closed
+ * before, so that a publish with an old snapshot finds it closed; so no more memory is needed to
+ * end a subscription than there is: without a new snapshot it stays in the old one, closed.
+ */
+#include <conveyor/topic.h>
+
+#include "alloc_impl.h"
+#include "epoch_impl.h"
+#include "queue_impl.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+/* In the word, beside the pointer, which is a multiple of it. */
+#define CLOSED UINT64_C(1)
+
+/* Publishes are counted where filters may turn them away, spread so that publishers do not meet. */
+#define STRIPES 16
+
+struct stripe {
+	uint64_t published;
+} queue_impl_aligned(QUEUE_IMPL_LINE);
+
+/* What a publish looks at for each subscription, side by side. */
+struct entry {
+	uint64_t any_of;
+	uint64_t all_of;
+	bool (*accepts)(const struct queue_message *message, void *context);
+	void *context;
+	struct queue_bounded *queue;
+	struct queue_subscription *subscription;
+	bool blocks; /* QUEUE_BLOCK */
+};
+
+struct snapshot {
+	struct snapshot *next; /* among the retired ones; the topic's lock */
+	uint64_t retired;      /* the epoch it was retired in */
+	uint64_t pins;	       /* publishes that wait, outside of an epoch */
+	size_t size;
+	struct stripe *stripes; /* NULL: nothing is filtered */
+	uint32_t count;
+	struct entry entries[]; /* the stripes follow */
+} queue_impl_aligned(QUEUE_IMPL_LINE);
+
+struct queue_subscription {
+	struct queue_impl_subscription base; /* first: see impl/topic.h */
+	struct queue_topic *topic;
+	struct queue_subscription_options options;
+	uint64_t filtered_told; /* what statistics have said */
+
+	/* the topic's lock */
+	struct queue_subscription *next; /* among all of the topic */
+	uint64_t offered;		 /* publishes counted in snapshots that are gone */
+	uint32_t holders;		 /* snapshots that it is in */
+	bool ended;			 /* in no new snapshot */
+	bool gone;			 /* its owner has let go of it */
+};
+
+struct queue_topic {
+	/* read by every publish */
+	uint64_t word queue_impl_aligned(QUEUE_IMPL_APART); /* snapshot or NULL, and CLOSED */
+
+	/* the lock, and what it guards */
+	pthread_mutex_t lock queue_impl_aligned(QUEUE_IMPL_APART);
+	struct snapshot *snapshot; /* that the word points to */
+	struct snapshot *retired;
+	struct queue_subscription *subscriptions;
+	const struct queue_allocator *allocator;
+};
+
+static void
+lock(const struct queue_topic *topic)
+{
+	/* The lock is no part of what a const topic promises not to change. */
+	(void)pthread_mutex_lock((pthread_mutex_t *)(uintptr_t)&topic->lock);
+}
+
+static void
+unlock(const struct queue_topic *topic)
+{
+	(void)pthread_mutex_unlock((pthread_mutex_t *)(uintptr_t)&topic->lock);
+}
+
+/*
+ * Messages.
+ */
+
+/* Several references at once; the last one runs release. */
+static void
+release_many(struct queue_message *message, uint32_t references)
+{
+	/* TOPIC2 acquire and release */
+	if (references > 0 &&
+	    queue_impl_fetch_add32_acq_rel(&message->references, 0 - references) == references &&
+	    message->release)
+		message->release(message, message->context);
+}
+
+static bool
+is_exclusive(const struct queue_message *message)
+{
+	return queue_impl_load32_acq(&message->references) == 1; /* TOPIC2 acquire */
+}
+
+/* False: others hold it, and may be reading other tags. */
+static bool
+set_tags(struct queue_message *message, uint64_t tags)
+{
+	if (message->tags == tags)
+		return true;
+	if (!is_exclusive(message))
+		return false;
+	message->tags = tags;
+	return true;
+}
+
+/* The caller's reference becomes so many. Nobody else looks at those of an exclusive message. */
+static void
+multiply(struct queue_message *message, uint32_t references)
+{
+	if (is_exclusive(message))
+		/* Relaxed: published by the pushes. */
+		queue_impl_store32_rlx(&message->references, references);
+	else
+		(void)queue_impl_fetch_add32_acq_rel(&message->references, references - 1);
+}
+
+/*
+ * Snapshots and what they hold, under the lock.
+ */
+
+static bool
+has_filter(const struct queue_subscription_options *options)
+{
+	return options->any_of != 0 || options->all_of != 0 || options->accepts;
+}
+
+static struct snapshot *
+snapshot_allocate(const struct queue_topic *topic, uint32_t count, bool filters)
+{
+	size_t entries = offsetof(struct snapshot, entries) + count * sizeof(struct entry);
+	size_t stripes = (entries + sizeof(struct stripe) - 1) & ~(sizeof(struct stripe) - 1);
+	size_t size = filters ? stripes + STRIPES * sizeof(struct stripe) : entries;
+	struct snapshot *snapshot = topic->allocator->allocate(topic->allocator->context, size,
+							       _Alignof(struct snapshot));
+
+	if (!snapshot)
+		return NULL;
+	memset(snapshot, 0, size);
+	snapshot->size = size;
+	if (filters)
+		snapshot->stripes = (struct stripe *)(void *)((char *)snapshot + stripes);
+	return snapshot;
+}
+
+static void
+snapshot_add(struct snapshot *snapshot, struct queue_subscription *subscription)
+{
+	const struct queue_subscription_options *options = &subscription->options;
+
+	snapshot->entries[snapshot->count++] = (struct entry){
+		.any_of = options->any_of,
+		.all_of = options->all_of,
+		.accepts = options->accepts,
+		.context = options->context,
+		.queue = subscription->base.queue,
+		.subscription = subscription,
+		.blocks = options->policy == QUEUE_BLOCK,
+	};
+	subscription->holders++;
+}
+
+/* Of all subscriptions that have not ended. -ENOMEM; *out is NULL when there are none. */
+static int
+snapshot_make(const struct queue_topic *topic, struct snapshot **out)
+{
+	struct queue_subscription *subscription;
+	uint32_t count = 0;
+	bool filters = false;
+
+	*out = NULL;
+	for (subscription = topic->subscriptions; subscription; subscription = subscription->next) {
+		if (subscription->ended)
+			continue;
+		count++;
+		filters = filters || has_filter(&subscription->options);
+	}
+	if (count == 0)
+		return 0;
+	*out = snapshot_allocate(topic, count, filters);
+	if (!*out)
+		return -ENOMEM;
+	for (subscription = topic->subscriptions; subscription; subscription = subscription->next)
+		if (!subscription->ended)
+			snapshot_add(*out, subscription);
+	return 0;
+}
+
+static uint64_t
+published_in(const struct snapshot *snapshot)
+{
+	uint64_t total = 0;
+	int i;
+
+	for (i = 0; snapshot->stripes && i < STRIPES; i++) /* TOPIC4 acquire */
+		total += queue_impl_load_acq(&snapshot->stripes[i].published);
+	return total;
+}
+
+static void
+snapshot_free(const struct queue_topic *topic, struct snapshot *snapshot)
+{
+	uint64_t published = published_in(snapshot);
+	uint32_t i;
+
+	for (i = 0; i < snapshot->count; i++) {
+		snapshot->entries[i].subscription->offered += published;
+		snapshot->entries[i].subscription->holders--;
+	}
+	topic->allocator->release(topic->allocator->context, snapshot, snapshot->size,
+				  _Alignof(struct snapshot));
+}
+
+static void
+subscription_free(const struct queue_topic *topic, struct queue_subscription *subscription)
+{
+	/* Closed, drained, and nobody is left who could be inside. */
+	(void)queue_destroy(subscription->base.queue);
+	topic->allocator->release(topic->allocator->context, subscription, sizeof *subscription,
+				  _Alignof(struct queue_subscription));
+}
+
+/* Makes the word point to another snapshot; the old one is retired. */
+static void
+snapshot_swap(struct queue_topic *topic, struct snapshot *snapshot)
+{
+	struct snapshot *old = topic->snapshot;
+	uint64_t closed = queue_impl_load_rlx(&topic->word) & CLOSED; /* relaxed: locked */
+
+	topic->snapshot = snapshot;
+	queue_impl_store_rel(&topic->word,
+			     (uint64_t)(uintptr_t)snapshot | closed); /* TOPIC1 release */
+	if (!old)
+		return;
+	old->retired = queue_impl_epoch_retire();
+	old->next = topic->retired;
+	topic->retired = old;
+}
+
+/* Frees the retired snapshots that no publish can be in, and the subscriptions gone with them. */
+static void
+reclaim(struct queue_topic *topic)
+{
+	struct snapshot **snapshot = &topic->retired;
+	struct queue_subscription **subscription = &topic->subscriptions;
+	uint64_t oldest = *snapshot ? queue_impl_epoch_oldest() : 0;
+
+	while (*snapshot) {
+		struct snapshot *old = *snapshot;
+
+		/* In this order: pins are set inside an epoch. TOPIC3 acquire */
+		if (old->retired <= oldest && queue_impl_load_acq(&old->pins) == 0) {
+			*snapshot = old->next;
+			snapshot_free(topic, old);
+		} else {
+			snapshot = &old->next;
+		}
+	}
+	while (*subscription) {
+		struct queue_subscription *gone = *subscription;
+
+		if (gone->gone && gone->holders == 0) {
+			*subscription = gone->next;
+			subscription_free(topic, gone);
+		} else {
+			subscription = &gone->next;
+		}
+	}
+}
+
+/*
+ * Topics.
+ */
+
+int
+queue_topic_create(struct queue_topic **out, const struct queue_topic_options *options)
+{
+	static const struct queue_topic_options defaults;
+	const struct queue_allocator *allocator;
+	struct queue_topic *topic;
+
+	if (!out)
+		return -EINVAL;
+	if (!options)
+		options = &defaults;
+	allocator = queue_impl_allocator(options->allocator);
+	if (!allocator)
+		return -EINVAL;
+	topic = allocator->allocate(allocator->context, sizeof *topic,
+				    _Alignof(struct queue_topic));
+	if (!topic)
+		return -ENOMEM;
+	queue_impl_epoch_prepare();
+	memset(topic, 0, sizeof *topic);
+	topic->allocator = allocator;
+	(void)pthread_mutex_init(&topic->lock, NULL);
+	*out = topic;
+	return 0;
+}
+
+/* What nobody will pop any more, once the queue is closed: to on_drop, and released. */
+static void
+drain(struct queue_subscription *subscription)
+{
+	struct queue_bounded *queue = subscription->base.queue;
+	void *message;
+	int rc;
+
+	/* Until it says that it is closed: from then on no push that began before gets in. */
+	while ((rc = queue_try_pop(queue, &message)) != -EPIPE)
+		if (rc == 0)
+			queue_impl_drop(queue, message, QUEUE_DESTROYED);
+}
+
+int
+queue_topic_destroy(struct queue_topic *topic)
+{
+	struct queue_subscription *subscription;
+	const struct queue_allocator *allocator;
+
+	if (!topic)
+		return 0;
+	for (subscription = topic->subscriptions; subscription; subscription = subscription->next)
+		if (queue_impl_is_waited_in(subscription->base.queue))
+			return -EBUSY;
+	(void)queue_topic_close(topic); /* for callbacks that publish */
+	for (subscription = topic->subscriptions; subscription; subscription = subscription->next)
+		drain(subscription);
+	/* Nobody is inside, so nothing has to wait for an epoch. */
+	snapshot_swap(topic, NULL);
+	while (topic->retired) {
+		struct snapshot *old = topic->retired;
+
+		topic->retired = old->next;
+		snapshot_free(topic, old);
+	}
+	while (topic->subscriptions) {
+		subscription = topic->subscriptions;
+		topic->subscriptions = subscription->next;
+		subscription_free(topic, subscription);
+	}
+	(void)pthread_mutex_destroy(&topic->lock);
+	allocator = topic->allocator;
+	allocator->release(allocator->context, topic, sizeof *topic, _Alignof(struct queue_topic));
+	return 0;
+}
+
+int
+queue_topic_close(struct queue_topic *topic)
+{
+	struct queue_subscription *subscription;
+
+	lock(topic);
+	/* Relaxed, the load: locked. */
+	queue_impl_store_rel(&topic->word, queue_impl_load_rlx(&topic->word) | CLOSED);
+	for (subscription = topic->subscriptions; subscription; subscription = subscription->next)
+		(void)queue_close(subscription->base.queue);
+	unlock(topic);
+	return 0;
+}
+
+int
+queue_topic_stats(const struct queue_topic *topic, struct queue_topic_stats *out)
+{
+	const struct queue_subscription *subscription;
+
+	memset(out, 0, sizeof *out);
+	lock(topic);
+	for (subscription = topic->subscriptions; subscription; subscription = subscription->next) {
+		if (subscription->gone)
+			out->retired++;
+		else
+			out->subscriptions++;
+	}
+	out->closed = (queue_impl_load_rlx(&topic->word) & CLOSED) != 0; /* relaxed: locked */
+	unlock(topic);
+	return 0;
+}
+
+/*
+ * Subscriptions.
+ */
+
+/* The queue's on_drop: it has one reference less to keep. */
+static void
+drop(void *item, enum queue_reason reason, void *context)
+{
+	const struct queue_subscription *subscription = context;
+	struct queue_message *message = item;
+
+	if (subscription->options.on_drop)
+		subscription->options.on_drop(message, reason, subscription->options.context);
+	queue_message_release(message);
+}
+
+static bool
+are_valid(const struct queue_subscription_options *options)
+{
+	if (!options || (options->flags & ~QUEUE_SINGLE_CONSUMER))
+		return false;
+	/* Running a message is what its consumer is for. */
+	return options->policy == QUEUE_ABORT || options->policy == QUEUE_BLOCK ||
+	       options->policy == QUEUE_DISCARD || options->policy == QUEUE_DISCARD_OLDEST;
+}
+
+static int
+subscription_make(struct queue_topic *topic, const struct queue_subscription_options *options,
+		  struct queue_subscription **out)
+{
+	const struct queue_allocator *allocator = topic->allocator;
+	struct queue_options queue = {.capacity = options->capacity,
+				      .policy = options->policy,
+				      .flags = options->flags,
+				      .on_drop = drop,
+				      .allocator = allocator};
+	struct queue_subscription *subscription;
+	int rc;
+
+	if (queue_footprint(&queue) == 0)
+		return -EINVAL;
+	subscription = allocator->allocate(allocator->context, sizeof *subscription,
+					   _Alignof(struct queue_subscription));
+	if (!subscription)
+		return -ENOMEM;
+	memset(subscription, 0, sizeof *subscription);
+	queue.context = subscription;
+	rc = queue_create(&subscription->base.queue, &queue);
+	if (rc) {
+		allocator->release(allocator->context, subscription, sizeof *subscription,
+				   _Alignof(struct queue_subscription));
+		return rc;
+	}
+	subscription->topic = topic;
+	subscription->options = *options;
+	*out = subscription;
+	return 0;
+}
+
+/* With the lock held: the last of the list, so that all are served in the order they came. */
+static struct queue_subscription **
+end_of_list(struct queue_topic *topic)
+{
+	struct queue_subscription **end = &topic->subscriptions;
+
+	while (*end)
+		end = &(*end)->next;
+	return end;
+}
+
+int
+queue_topic_subscribe(struct queue_topic *topic, const struct queue_subscription_options *options,
+		      struct queue_subscription **out)
+{
+	struct queue_subscription *subscription, **end;
+	struct snapshot *snapshot;
+	int rc;
+
+	if (!out || !are_valid(options))
+		return -EINVAL;
+	rc = subscription_make(topic, options, &subscription);
+	if (rc)
+		return rc;
+	lock(topic);
+	if (queue_impl_load_rlx(&topic->word) & CLOSED) /* relaxed: locked */
+		rc = -EPIPE;
+	if (rc == 0) {
+		end = end_of_list(topic);
+		*end = subscription;
+		rc = snapshot_make(topic, &snapshot);
+		if (rc)
+			*end = NULL;
+	}
+	if (rc) {
+		subscription_free(topic, subscription);
+	} else {
+		*out = subscription;
+		snapshot_swap(topic, snapshot);
+		reclaim(topic);
+	}
+	unlock(topic);
+	return rc;
+}
+
+/* From here on no new publish finds it; those under way find it closed. */
+static void
+end(struct queue_topic *topic, struct queue_subscription *subscription)
+{
+	struct snapshot *snapshot;
+
+	lock(topic);
+	if (!subscription->ended) {
+		subscription->ended = true;
+		if (snapshot_make(topic, &snapshot) == 0)
+			snapshot_swap(topic, snapshot);
+	}
+	unlock(topic);
+	(void)queue_close(subscription->base.queue);
+}
+
+int
+queue_topic_unsubscribe(struct queue_subscription *subscription)
+{
+	struct queue_topic *topic;
+
+	if (!subscription)
+		return 0;
+	topic = subscription->topic;
+	end(topic, subscription);
+	/* QUEUE2 acquire */
+	if (queue_impl_load_acq(&subscription->base.queue->waiting_to_pop) != 0)
+		return -EBUSY;
+	drain(subscription);
+	lock(topic);
+	subscription->gone = true;
+	reclaim(topic);
+	unlock(topic);
+	return 0;
+}
+
+/* With the lock held: publishes it was there for, as far as they are counted. */
+static uint64_t
+offered_to(const struct queue_topic *topic, const struct queue_subscription *subscription)
+{
+	const struct snapshot *snapshot = topic->snapshot ? topic->snapshot : topic->retired;
+	uint64_t offered = subscription->offered;
+	uint32_t i;
+
+	while (snapshot) {
+		for (i = 0; i < snapshot->count; i++)
+			if (snapshot->entries[i].subscription == subscription)
+				offered += published_in(snapshot);
+		snapshot = snapshot == topic->snapshot ? topic->retired : snapshot->next;
+	}
+	return offered;
+}
+
+/* What has been said once is true for ever. */
+static uint64_t
+never_less(uint64_t *told, uint64_t figure)
+{
+	uint64_t before = queue_impl_load_rlx(told); /* relaxed: a figure */
+
+	while (figure > before)
+		if (queue_impl_cas_acq_rel(told, &before, figure))
+			return figure;
+	return before;
+}
+
+int
+queue_subscription_stats(const struct queue_subscription *subscription,
+			 struct queue_subscription_stats *out)
+{
+	uint64_t *told = (uint64_t *)(uintptr_t)&subscription->filtered_told;
+	struct queue_stats *queue = &out->queue;
+	uint64_t offered, decided;
+
+	/*
+	 * A publish is counted after its pushes, and looked at before them: so those counted, less
+	 * what its queue has decided on, are never more than were turned away.
+	 */
+	lock(subscription->topic);
+	offered = offered_to(subscription->topic, subscription);
+	unlock(subscription->topic);
+	(void)queue_stats(subscription->base.queue, queue);
+	out->delivered = queue->pushed;
+	out->refused = queue->rejected + queue->discarded + queue->closed_rejected;
+	out->evicted = queue->evicted;
+	out->lag = queue->depth;
+	decided = out->delivered + out->refused;
+	out->filtered = 0;
+	if (has_filter(&subscription->options))
+		out->filtered = never_less(told, offered > decided ? offered - decided : 0);
+	return 0;
+}
+
+/*
+ * Publishing.
+ */
+
+/* A publish on its way through a snapshot. */
+struct walk {
+	struct snapshot *snapshot;
+	struct queue_impl_reader *reader;
+	bool pinned; /* outside of the epoch, by a pin */
+};
+
+static inline bool
+admits(const struct entry *entry, const struct queue_message *message, uint64_t tags)
+{
+	return (entry->any_of == 0 || (entry->any_of & tags) != 0) &&
+	       (entry->all_of & ~tags) == 0 &&
+	       (!entry->accepts || entry->accepts(message, entry->context));
+}
+
+/* Waits for room, with the snapshot held by a pin instead of by the epoch. */
+static int
+wait_for_room(struct walk *walk, const struct entry *entry, struct queue_message *message)
+{
+	if (!walk->pinned) {
+		(void)queue_impl_fetch_add_acq_rel(&walk->snapshot->pins, 1);
+		queue_impl_epoch_leave(walk->reader);
+		walk->pinned = true;
+	}
+	return queue_push_until(entry->queue, message, QUEUE_NEVER);
+}
+
+/* A push that did not go in at once: what the policy says. */
+static queue_impl_cold void
+give_by_policy(struct walk *walk, const struct entry *entry, struct queue_message *message, int rc,
+	       struct queue_delivery *found)
+{
+	if (rc == -EAGAIN && entry->blocks)
+		rc = wait_for_room(walk, entry, message);
+	else
+		rc = queue_impl_push_refused(entry->queue, message, rc);
+	switch (rc) {
+	case QUEUE_EVICTED:
+		found->evicted++;
+		/* fall through */
+	case 0:
+		found->taken++;
+		break;
+	case QUEUE_DISCARDED:
+		found->discarded++;
+		break;
+	case -EPIPE:
+		found->closed++;
+		break;
+	default:
+		found->refused++;
+	}
+}
+
+/* The message comes with as many references as there are entries, each push takes one along. */
+static void
+give_to_all(struct walk *walk, struct queue_message *message, uint64_t tags,
+	    struct queue_delivery *found)
+{
+	const struct entry *entry = walk->snapshot->entries;
+	const struct entry *end = entry + walk->snapshot->count;
+
+	for (; entry < end; entry++) {
+		int rc;
+
+		/* Not the message's tags: after the last push it may be gone. */
+		if (!admits(entry, message, tags)) {
+			found->filtered++;
+			continue;
+		}
+		rc = queue_impl_push_once(entry->queue, message);
+		if (queue_impl_likely(rc == 0))
+			found->taken++;
+		else
+			give_by_policy(walk, entry, message, rc, found);
+	}
+}
+
+static void
+count_publish(const struct walk *walk)
+{
+	uint64_t number = walk->reader ? walk->reader->number : 0;
+
+	if (walk->snapshot->stripes) /* TOPIC4 release */
+		(void)queue_impl_fetch_add_acq_rel(
+			&walk->snapshot->stripes[number % STRIPES].published, 1);
+}
+
+/* What is done with the references that nobody has got. Returns what publish returns. */
+static int
+conclude(const struct queue_topic *topic, const struct queue_delivery *found,
+	 struct queue_message *message, uint32_t references)
+{
+	uint32_t given = (uint32_t)(found->taken + found->discarded);
+
+	if (queue_impl_likely(given == references))
+		return (int)found->taken;
+	/* TOPIC1 acquire */
+	if (found->closed > 0 && given == 0 && (queue_impl_load_acq(&topic->word) & CLOSED)) {
+		release_many(message, references - 1);
+		return -EPIPE;
+	}
+	release_many(message, references - given);
+	return (int)found->taken;
+}
+
+static int
+publish(struct queue_topic *topic, struct queue_message *message, uint64_t tags,
+	struct queue_delivery *found)
+{
+	struct walk walk = {.reader = queue_impl_epoch_enter(), .pinned = false};
+	/* Again, inside: what it says now is not freed meanwhile. TOPIC1 acquire */
+	uint64_t word = queue_impl_load_acq(&topic->word);
+	uint32_t references;
+
+	if (word == 0 || (word & CLOSED)) {
+		queue_impl_epoch_leave(walk.reader);
+		if (word == 0)
+			queue_message_release(message);
+		return word == 0 ? 0 : -EPIPE;
+	}
+	walk.snapshot = (struct snapshot *)(uintptr_t)word;
+	references = walk.snapshot->count;
+	multiply(message, references);
+	give_to_all(&walk, message, tags, found);
+	count_publish(&walk);
+	if (walk.pinned)
+		(void)queue_impl_fetch_add_acq_rel(&walk.snapshot->pins,
+						   UINT64_MAX); /* TOPIC3 release */
+	else
+		queue_impl_epoch_leave(walk.reader);
+	return conclude(topic, found, message, references);
+}
+
+/* Decides what needs no look at a subscription; 1: there may be some. */
+static inline int
+begin(const struct queue_topic *topic, struct queue_message *message, uint64_t tags)
+{
+	uint64_t word = queue_impl_load_acq(&topic->word); /* TOPIC1 acquire */
+
+	if (word & CLOSED)
+		return -EPIPE;
+	if (!message || !set_tags(message, tags))
+		return -EINVAL;
+	if (word != 0)
+		return 1;
+	queue_message_release(message);
+	return 0;
+}
+
+int
+queue_topic_publish_report(struct queue_topic *topic, struct queue_message *message, uint64_t tags,
+			   struct queue_delivery *delivery)
+{
+	struct queue_delivery found = {0};
+	int rc = begin(topic, message, tags);
+
+	if (rc > 0)
+		rc = publish(topic, message, tags, &found);
+	if (rc >= 0)
+		*delivery = found;
+	return rc;
+}
+
+int
+queue_topic_publish(struct queue_topic *topic, struct queue_message *message, uint64_t tags)
+{
+	struct queue_delivery found;
+	int rc = begin(topic, message, tags);
+
+	if (rc <= 0)
+		return rc;
+	memset(&found, 0, sizeof found);
+	return publish(topic, message, tags, &found);
+}
