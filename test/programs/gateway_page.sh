@@ -26,7 +26,7 @@ clean_up()
 	end "$driver_pid"
 	end "$service_pid"
 	for process in /proc/[0-9]*; do
-		if tr '\0' '\n' <"$process/cmdline" 2>/dev/null |
+		if tr '\0' '\n' 2>/dev/null <"$process/cmdline" |
 			grep -qxF -e "--user-data-dir=$work/profile"; then
 			kill -s KILL "${process#/proc/}" 2>/dev/null
 		fi
@@ -150,10 +150,9 @@ click()
 
 type_into()
 {
-	field=$(find_element "$1")
-	browser POST "/element/$field/clear" '{}' >/dev/null || because "$1 cannot be cleared"
-	browser POST "/element/$field/value" "{ \"text\": \"$2\" }" >/dev/null ||
-		because "nothing can be typed into $1"
+	# Instead of what is there: control and A.
+	browser POST "/element/$(find_element "$1")/value" \
+		"{ \"text\": \"\\uE009a\\uE000$2\" }" >/dev/null || because "nothing can be typed into $1"
 }
 
 find_element()
@@ -378,7 +377,7 @@ it_says_when_the_service_is_gone()
 
 # -------------------------------------------------------------------------------------------------
 
-: >"$work/err"
+touch "$work/out" "$work/err" "$work/driver" "$work/answer"
 start_service 0 || give_up 'the service starts' "$GATEWAY does not say where it is" "$work/err"
 command -v chromedriver >/dev/null ||
 	give_up 'there is a browser' 'no chromedriver: install chromium and chromium-driver' "$work/err"

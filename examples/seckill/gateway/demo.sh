@@ -33,6 +33,7 @@ while [ $# -gt 0 ]; do
 	case $1 in
 	--stay)
 		stays=yes
+		stock=1000000 # so that the page's bursts have something to buy
 		;;
 	--seconds)
 		seconds=${2:?--seconds needs a number}
@@ -63,6 +64,7 @@ ends()
 # shellcheck disable=SC2086
 trap 'ends $wrk_pid $service_pid; rm -rf "$work"' EXIT
 trap 'status_line; exit 130' INT
+trap 'exit 129' HUP
 trap 'status_line; exit 143' TERM
 
 # ---- What it is written with ----------------------------------------------------------------------
@@ -146,6 +148,9 @@ build_ask()
 }
 
 # ---- The service and its load ---------------------------------------------------------------------
+
+# What is read before it is written would be missing.
+touch "$work/out" "$work/err" "$work/wrk" "$work/wrk-error" "$work/metrics"
 
 # In a session of its own: Ctrl-C is for this script, which has to ask the service first.
 start()
@@ -248,7 +253,9 @@ same()
 
 row()
 {
-	printf '  %-28s %12s %12s %12s\n' "$1" "$(grouped "$2")" "$(grouped "$3")" "$(grouped "${4:-}")"
+	printf '  %-28s %12s %12s' "$1" "$(grouped "$2")" "$(grouped "$3")"
+	[ $# -lt 4 ] || printf ' %12s' "$(grouped "$4")"
+	echo
 }
 
 # As wrk has counted them, and the service: right after the load, when nobody else has bought.
