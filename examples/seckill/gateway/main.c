@@ -46,6 +46,8 @@ enum {
 
 /* Beyond its deadline an answer has so long to be sent, to a client that reads it slowly. */
 #define GRACE (2 * QUEUE_SECOND)
+/* When nothing has come for so long, what was under way has arrived. */
+#define SILENCE (20 * QUEUE_MILLISECOND)
 
 static struct service service;
 static sem_t stopped;
@@ -91,21 +93,37 @@ nap(void)
 	clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
 }
 
+/* True while an answer is being sent, or a request has come since the last time. */
+static bool
+is_busy(uint64_t *offered)
+{
+	uint64_t before = *offered;
+
+	*offered = tally_read(&service.by_http.offered);
+	/* Acquire: with the count goes what was counted. */
+	return atomic_load_explicit(&service.unfinished, memory_order_acquire) > 0 ||
+	       *offered != before;
+}
+
 /*
- * Acquire: with the counts go what was counted. Every call ends by its deadline, and then its
- * connection is no longer suspended; whether its client reads the answer is not ours to decide.
+ * Every call ends by its deadline, and then its connection is no longer suspended. Requests that
+ * were under way in connections that are open already are told that the shop is closing; whether
+ * clients read their answers is not ours to decide.
  */
 static void
 finish_answers(void)
 {
-	uint64_t limit;
+	uint64_t offered = 0, limit, quiet;
 
 	while (atomic_load_explicit(&service.open, memory_order_acquire) > 0)
 		nap();
 	limit = queue_now() + GRACE;
-	while (atomic_load_explicit(&service.unfinished, memory_order_acquire) > 0 &&
-	       queue_now() < limit)
+	quiet = queue_now() + SILENCE;
+	while (queue_now() < quiet && queue_now() < limit) {
 		nap();
+		if (is_busy(&offered))
+			quiet = queue_now() + SILENCE;
+	}
 }
 
 /* Each part after those that feed it: so whatever was accepted goes all the way. */

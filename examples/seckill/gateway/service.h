@@ -218,7 +218,7 @@ struct visit;
 
 /* NULL: there is no memory. */
 struct visit *visit_begin(struct service *service, struct MHD_Connection *connection);
-void visit_end(struct visit *visit);
+void visit_end(struct visit *visit, bool is_delivered);
 
 /* The calls of the handler after the first. */
 enum MHD_Result visit_body(struct visit *visit, size_t *size);
