@@ -162,6 +162,9 @@ struct listener {
  */
 unsigned listener_make_room(uint64_t connections);
 
+/* Whether it can be listened to: an address in numbers. */
+bool listener_knows(const char *address);
+
 /* Takes the port. 0, or -1 after complaining. */
 int listener_bind(struct listener *listener, const char *address, uint64_t port,
 		  const char *option);
