@@ -115,7 +115,7 @@ finish_answers(void)
 {
 	uint64_t offered = 0, limit, quiet;
 
-	while (atomic_load_explicit(&service.open, memory_order_acquire) > 0)
+	while (atomic_load(&service.open) > 0)
 		nap();
 	limit = queue_now() + GRACE;
 	quiet = queue_now() + SILENCE;
@@ -270,8 +270,11 @@ serve(void)
 {
 	char mismatch[MISMATCH_SIZE] = "";
 
-	if (http_start(&service) != 0 || admin_start(&service) != 0)
+	/* The users last: from then on connections may be suspended. */
+	if (admin_start(&service) != 0 || http_start(&service) != 0) {
+		(void)monitor_end();
 		return EXIT_MISMATCH;
+	}
 	print_address("page", service.options->address, service.main.port);
 	print_address("admin", "127.0.0.1", service.admin.port);
 	(void)fflush(stdout);
