@@ -5,21 +5,22 @@
  * deadline, however many there are; what was sold reaches everybody whom it concerns; and in the
  * end every request, every order and every piece is accounted for.
  *
- *   users ----> HTTP threads ---> token bucket ---> request queue ---> workers     pool, resized at
- *     ^           |      ^             |            bounded; when        |  |      run time
- *     |           |      |             v            it is full: 503      |  |
- *     |       suspended  |       429, try later                  risk check,|
- *     |       connection |                                       stock      |
- *     |                  |  200 409 403                                     |
- *     +--- answer        +---- resumed by who ends the call <---------------+
- *                        |                                                  |
- *              504 <--- deadlines: one thread cancels the late calls        | topic "order"
- *                                                                           v
- *        +--------------+------------------+--------------------+-----------+-----+
- *        v              v                  v                    v                 v
- *     payment         risk                sms               analytics           writer
- *     waits        some orders;      oldest gives way     some; skips       waits; SQLite,
- *     for room     refuses                                what is too much  in batches
+ *                               429, try later   503, queue full
+ *                                     ^                 ^
+ *   users ---> HTTP threads ---> token bucket ---> request queue ---> workers, a pool that is
+ *     ^             |                                                    |     resized at run time
+ *     |             | connection                                    risk check,
+ *     |             v is suspended                                  stock
+ *     |      deadlines: one thread                                       |
+ *     |      cancels the late calls                                      |
+ *     |             | 504                                200, 403, 409   |
+ *     +-------------+----- whoever ends the call resumes it -------------+
+ *                                                                        | topic "order"
+ *         +---------------+-----------------+----------------+-----------+---+
+ *         v               v                 v                v               v
+ *      payment          risk               sms           analytics         writer
+ *      waits for      some orders;     the oldest      some orders;    waits; SQLite,
+ *      room           refuses          gives way       skips           in batches
  *
  *   main.c       what is started in what order, how it ends, and the sums
  *   http.c       which path is what; buy.c: POST /buy, suspended and resumed
