@@ -443,6 +443,21 @@ the_capacity_plan()
 		because 'it is not kept'
 }
 
+# plan_of FILE: what is planned there, without what was measured.
+plan_of()
+{
+	sed -n '/^Capacity plan/,/^plan:/{/^plan:/d;p;}' "$1" | cut -c 1-49
+}
+
+the_manual_plans_the_same_sale()
+{
+	seckill --users 100 --spike-ms 10 --steady-ms 10
+	reconciles
+	[ -n "$(plan_of "$out")" ] || because 'there is no plan'
+	[ "$(plan_of "$out")" = "$(plan_of man/conveyor.7)" ] ||
+		because 'conveyor(7) has other figures'
+}
+
 plans_that_cannot_be_kept()
 {
 	# By its own figures: 10000 waits of 1 ms before a deadline of 200 ms.
@@ -844,6 +859,7 @@ if command -v script >/dev/null; then
 fi
 try 'queues tell about themselves' queues_tell_about_themselves
 try 'the capacity plan, and that it is kept' the_capacity_plan
+try 'the capacity plan in the manual' the_manual_plans_the_same_sale
 try 'capacity plans that cannot be kept' plans_that_cannot_be_kept
 try 'a CSV from a file, malformed lines are reported' csv_from_a_file
 try 'a CSV from standard input' csv_from_standard_input
