@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # Sources are found by wildcard: a new file in lib/, test/unit/, test/stress/, examples/,
-# examples/seckill/ or bench/ needs no line here. `make help` prints the lines that start with "#:".
+# examples/seckill/, its gateway/ or bench/ needs no line here. `make help` prints the lines that start with "#:".
 #
 #: Targets
 #:   all             libconveyor.a (this is what plain `make` does)

@@ -53,6 +53,10 @@ struct figures {
 	uint64_t offered, outcomes[OUTCOMES], pieces;
 	struct histogram answers, sales;
 	uint64_t elapsed, drain; /* until the last answer; from there until all steps were done */
+
+	/* mode async, for the capacity plan */
+	struct queue_stats requests;
+	uint64_t served, service_time; /* by the workers; its sum */
 };
 
 void report_setting(const struct options *options);
@@ -123,6 +127,7 @@ struct shop {
 
 	struct sale sale;
 	_Atomic uint64_t notified, counted, counted_pieces;
+	_Atomic uint64_t served, service_time; /* by the workers; its sum */
 	atomic_bool stopping;
 	int stopped_by; /* a signal, or 0 */
 
@@ -189,5 +194,16 @@ void order_dropped(void *item, enum queue_reason reason, void *context);
 
 /* The writer: a thread's body; the shop is its argument. */
 void *write_orders(void *argument);
+
+/* ---- plan.c: the capacity plan of the request queue ------------------------------------------ */
+
+/* As work_request, and takes the time. */
+int plan_work_request(void *item, void *context);
+
+/* What the plan wants to know about a sale in mode async, before the shop is closed. */
+void plan_measure(const struct shop *shop, struct figures *out);
+
+/* Prints the plan beside what was measured, and whether it was kept. */
+void plan_report(const struct options *options, const struct figures *figures);
 
 #endif

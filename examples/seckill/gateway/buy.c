@@ -38,7 +38,6 @@ struct visit {
 	uint64_t order;
 
 	bool was_suspended;
-	bool was_sent;	 /* the answer: to the library, at least */
 	bool is_hung_up; /* and it was counted */
 };
 
@@ -97,12 +96,12 @@ count_hung_up(struct visit *visit)
 
 /* The connection is done with it, or broken. It is not suspended then. */
 void
-visit_end(struct visit *visit)
+visit_end(struct visit *visit, bool is_delivered)
 {
 	struct service *service = visit->service;
 
 	if (atomic_load(&visit->state) == VISIT_TOLD) {
-		if (!visit->was_sent)
+		if (!is_delivered)
 			count_hung_up(visit);
 		atomic_fetch_add_explicit(&service->left[visit->outcome], 1, memory_order_relaxed);
 		/* Release: who sees that nothing is unfinished sees the counts. */
@@ -283,11 +282,10 @@ send_answer(struct visit *visit)
 
 	if (visit->was_suspended && is_gone(visit))
 		count_hung_up(visit);
-	if (response && visit->outcome == OUTCOME_CLOSING)
+	if (response && atomic_load(&visit->service->closing))
 		(void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
-	visit->was_sent = answer_with(visit->connection, (unsigned)answers[visit->outcome].status,
-				      "application/json", response) == MHD_YES;
-	return visit->was_sent ? MHD_YES : MHD_NO;
+	return answer_with(visit->connection, (unsigned)answers[visit->outcome].status,
+			   "application/json", response);
 }
 
 enum MHD_Result

@@ -68,6 +68,13 @@ count_end(struct service *service, struct tally *tally, const struct purchase *p
 	record_latency(&service->latencies, now > purchase->due ? now - purchase->due : 0);
 }
 
+/* Release: who sees that nothing is open sees what was told. */
+static void
+count_closed(struct service *service)
+{
+	atomic_fetch_sub_explicit(&service->open, 1, memory_order_release);
+}
+
 void
 calls_refuse(struct service *service, struct tally *tally, enum outcome outcome)
 {
@@ -88,8 +95,7 @@ call_ended(struct queue_call *call, enum queue_call_state state, void *context)
 
 	count_end(service, request->tally, &request->purchase, outcome);
 	request->tell(request->whom, outcome, outcome == OUTCOME_SOLD ? request->order : 0);
-	/* Release: who sees that nothing is open sees what tell did. */
-	atomic_fetch_sub_explicit(&service->open, 1, memory_order_release);
+	count_closed(service);
 	if (deadlines_remove(&service->deadlines, request))
 		queue_call_release(call);
 }
@@ -143,7 +149,6 @@ hand_over(struct service *service, struct request *request)
 {
 	int rc;
 
-	count(&service->open, 1);
 	deadlines_add(&service->deadlines, request,
 		      service->options->deadline_ms * QUEUE_MILLISECOND);
 	rc = queue_push(service->requests, request);
@@ -162,14 +167,21 @@ calls_offer(struct service *service, const struct purchase *purchase, struct tal
 		.release = free_request,
 		.context = service,
 	};
-	enum outcome outcome = ask_at_the_door(service, purchase->due);
 	struct request *request = NULL;
+	enum outcome outcome;
 
 	count(&tally->offered, 1);
+	/*
+	 * Open before the look at whether the shop is closing: so once it is, and nothing is open,
+	 * nothing will be.
+	 */
+	atomic_fetch_add(&service->open, 1);
+	outcome = ask_at_the_door(service, purchase->due);
 	if (outcome == OUTCOME_SOLD && !(request = sale_allocate(sizeof *request)))
 		outcome = OUTCOME_MEMORY;
 	if (!request) {
 		count_end(service, tally, purchase, outcome);
+		count_closed(service);
 		return outcome;
 	}
 	*request = (struct request){.service = service,

@@ -222,7 +222,7 @@ tell_time(void *argument)
 static int
 next_event(struct watcher *watcher)
 {
-	struct queue_message *message;
+	struct queue_message *message = NULL;
 	int rc;
 
 	pthread_mutex_lock(&watcher->events->lock);

@@ -85,9 +85,8 @@ end(void *context, struct MHD_Connection *connection, void **kept,
 {
 	(void)context;
 	(void)connection;
-	(void)how;
 	if (*kept && *kept != &http_begun)
-		visit_end(*kept);
+		visit_end(*kept, how == MHD_REQUEST_TERMINATED_COMPLETED_OK);
 	*kept = NULL;
 }
 

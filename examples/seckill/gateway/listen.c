@@ -45,16 +45,16 @@ raise_limit(rlim_t wanted)
 unsigned
 listener_make_room(uint64_t connections)
 {
-	rlim_t wanted = (rlim_t)(connections ? connections : CONNECTIONS_DEFAULT);
-	rlim_t there = raise_limit(wanted + OTHER_DESCRIPTORS);
+	uint64_t wanted = connections ? connections : CONNECTIONS_DEFAULT;
+	uint64_t descriptors = wanted + OTHER_DESCRIPTORS, there = raise_limit(descriptors);
 
-	if (there >= wanted + OTHER_DESCRIPTORS)
+	if (there >= descriptors)
 		return (unsigned)wanted;
 	if (connections == 0 && there > OTHER_DESCRIPTORS)
 		return (unsigned)(there - OTHER_DESCRIPTORS);
 	complain("--connections: \"%llu\" take %llu descriptors, and %llu are allowed; see ulimit "
 		 "-n",
-		 (unsigned long long)wanted, (unsigned long long)(wanted + OTHER_DESCRIPTORS),
+		 (unsigned long long)wanted, (unsigned long long)descriptors,
 		 (unsigned long long)there);
 	return 0;
 }
@@ -75,6 +75,14 @@ read_address(union address *out, const char *text, uint64_t port)
 		return sizeof out->six;
 	*out = (union address){.four = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)}};
 	return inet_pton(AF_INET, text, &out->four.sin_addr) == 1 ? sizeof out->four : 0;
+}
+
+bool
+listener_knows(const char *address)
+{
+	union address parsed;
+
+	return read_address(&parsed, address, 0) != 0;
 }
 
 static int
@@ -102,10 +110,6 @@ listener_bind(struct listener *listener, const char *address, uint64_t port, con
 	socklen_t size = read_address(&parsed, address, port);
 
 	listener->socket = -1;
-	if (size == 0) {
-		complain("--address: \"%s\" is not an address, such as 127.0.0.1 or ::1", address);
-		return -1;
-	}
 	if (bind_to(listener, &parsed, size) == 0)
 		return 0;
 	complain("--%s: \"%llu\" at %s: %s", option, (unsigned long long)port, address,

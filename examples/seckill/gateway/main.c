@@ -5,21 +5,22 @@
  * deadline, however many there are; what was sold reaches everybody whom it concerns; and in the
  * end every request, every order and every piece is accounted for.
  *
- *   users ----> HTTP threads ---> token bucket ---> request queue ---> workers     pool, resized at
- *     ^           |      ^             |            bounded; when        |  |      run time
- *     |           |      |             v            it is full: 503      |  |
- *     |       suspended  |       429, try later                  risk check,|
- *     |       connection |                                       stock      |
- *     |                  |  200 409 403                                     |
- *     +--- answer        +---- resumed by who ends the call <---------------+
- *                        |                                                  |
- *              504 <--- deadlines: one thread cancels the late calls        | topic "order"
- *                                                                           v
- *        +--------------+------------------+--------------------+-----------+-----+
- *        v              v                  v                    v                 v
- *     payment         risk                sms               analytics           writer
- *     waits        some orders;      oldest gives way     some; skips       waits; SQLite,
- *     for room     refuses                                what is too much  in batches
+ *                               429, try later   503, queue full
+ *                                     ^                 ^
+ *   users ---> HTTP threads ---> token bucket ---> request queue ---> workers, a pool that is
+ *     ^             |                                                    |     resized at run time
+ *     |             | connection                                    risk check,
+ *     |             v is suspended                                  stock
+ *     |      deadlines: one thread                                       |
+ *     |      cancels the late calls                                      |
+ *     |             | 504                                200, 403, 409   |
+ *     +-------------+----- whoever ends the call resumes it -------------+
+ *                                                                        | topic "order"
+ *         +---------------+-----------------+----------------+-----------+---+
+ *         v               v                 v                v               v
+ *      payment          risk               sms           analytics         writer
+ *      waits for      some orders;     the oldest      some orders;    waits; SQLite,
+ *      room           refuses          gives way       skips           in batches
  *
  *   main.c       what is started in what order, how it ends, and the sums
  *   http.c       which path is what; buy.c: POST /buy, suspended and resumed
@@ -46,6 +47,8 @@ enum {
 
 /* Beyond its deadline an answer has so long to be sent, to a client that reads it slowly. */
 #define GRACE (2 * QUEUE_SECOND)
+/* When nothing has come for so long, what was under way has arrived. */
+#define SILENCE (20 * QUEUE_MILLISECOND)
 
 static struct service service;
 static sem_t stopped;
@@ -91,21 +94,37 @@ nap(void)
 	clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
 }
 
+/* True while an answer is being sent, or a request has come since the last time. */
+static bool
+is_busy(uint64_t *offered)
+{
+	uint64_t before = *offered;
+
+	*offered = tally_read(&service.by_http.offered);
+	/* Acquire: with the count goes what was counted. */
+	return atomic_load_explicit(&service.unfinished, memory_order_acquire) > 0 ||
+	       *offered != before;
+}
+
 /*
- * Acquire: with the counts go what was counted. Every call ends by its deadline, and then its
- * connection is no longer suspended; whether its client reads the answer is not ours to decide.
+ * Every call ends by its deadline, and then its connection is no longer suspended. Requests that
+ * were under way in connections that are open already are told that the shop is closing; whether
+ * clients read their answers is not ours to decide.
  */
 static void
 finish_answers(void)
 {
-	uint64_t limit;
+	uint64_t offered = 0, limit, quiet;
 
-	while (atomic_load_explicit(&service.open, memory_order_acquire) > 0)
+	while (atomic_load(&service.open) > 0)
 		nap();
 	limit = queue_now() + GRACE;
-	while (atomic_load_explicit(&service.unfinished, memory_order_acquire) > 0 &&
-	       queue_now() < limit)
+	quiet = queue_now() + SILENCE;
+	while (queue_now() < quiet && queue_now() < limit) {
 		nap();
+		if (is_busy(&offered))
+			quiet = queue_now() + SILENCE;
+	}
 }
 
 /* Each part after those that feed it: so whatever was accepted goes all the way. */
@@ -252,8 +271,11 @@ serve(void)
 {
 	char mismatch[MISMATCH_SIZE] = "";
 
-	if (http_start(&service) != 0 || admin_start(&service) != 0)
+	/* The users last: from then on connections may be suspended. */
+	if (admin_start(&service) != 0 || http_start(&service) != 0) {
+		(void)monitor_end();
 		return EXIT_MISMATCH;
+	}
 	print_address("page", service.options->address, service.main.port);
 	print_address("admin", "127.0.0.1", service.admin.port);
 	(void)fflush(stdout);

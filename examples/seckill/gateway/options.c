@@ -83,5 +83,12 @@ static const struct arguments arguments = {
 enum arguments_result
 options_parse(struct options *options, int argc, char **argv)
 {
-	return arguments_parse(&arguments, options, argc, argv);
+	enum arguments_result result = arguments_parse(&arguments, options, argc, argv);
+
+	if (result == ARGUMENTS_RUN && !listener_knows(options->address)) {
+		complain("--address: \"%s\" is not an address, such as 127.0.0.1 or ::1",
+			 options->address);
+		return ARGUMENTS_BAD;
+	}
+	return result;
 }

@@ -162,6 +162,9 @@ struct listener {
  */
 unsigned listener_make_room(uint64_t connections);
 
+/* Whether it can be listened to: an address in numbers. */
+bool listener_knows(const char *address);
+
 /* Takes the port. 0, or -1 after complaining. */
 int listener_bind(struct listener *listener, const char *address, uint64_t port,
 		  const char *option);
@@ -218,7 +221,7 @@ struct visit;
 
 /* NULL: there is no memory. */
 struct visit *visit_begin(struct service *service, struct MHD_Connection *connection);
-void visit_end(struct visit *visit);
+void visit_end(struct visit *visit, bool is_delivered);
 
 /* The calls of the handler after the first. */
 enum MHD_Result visit_body(struct visit *visit, size_t *size);
