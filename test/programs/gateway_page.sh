@@ -110,10 +110,11 @@ start_service()
 	wait_for 20 is_up && [ -n "$admin" ]
 }
 
+# The page's address is printed before the other.
 is_up()
 {
-	page=$(sed -n 's/^page //p' "$work/out")
 	admin=$(sed -n 's/^admin //p' "$work/out")
+	page=$(sed -n 's/^page //p' "$work/out")
 	[ -n "$admin" ] || ! kill -0 "$service_pid" 2>/dev/null
 }
 

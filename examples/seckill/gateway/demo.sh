@@ -169,11 +169,11 @@ service_failed()
 	fail "$service $1"
 }
 
-# Up, or not there any more.
+# Up, or not there any more. The page's address is printed before the other.
 is_up()
 {
-	page=$(sed -n 's/^page //p' "$work/out")
 	admin=$(sed -n 's/^admin //p' "$work/out")
+	page=$(sed -n 's/^page //p' "$work/out")
 	[ -n "$admin" ] || ! is_running "$service_pid"
 }
 
@@ -301,7 +301,7 @@ compare_orders()
 	rows=$(ask 'SELECT count(*) FROM orders')
 	users=$(ask 'SELECT count(DISTINCT user) FROM orders')
 	pieces=$(ask 'SELECT total(quantity) FROM orders')
-	left=$(awk '/^seckill_stock_remaining\{/ { sum += $2 } END { print sum + 0 }' "$work/metrics")
+	left=$(stock)
 	printf '\n  %-28s %12s %12s %12s\n' 'Orders' 'counters' 'topic' 'SQLite'
 	row 'sold, published, stored' "$sold" "$published" "$rows"
 	row 'different users' '' '' "$users"
@@ -309,8 +309,13 @@ compare_orders()
 	same 'sold' "$sold" 'published' "$published"
 	same 'sold' "$sold" 'stored' "$rows"
 	same 'orders' "$rows" 'different users' "$users"
-	[ -z "$total_stock" ] ||
-		same 'pieces sold and left' "$((${pieces:-0} + left))" 'stock' "$total_stock"
+	same 'pieces sold and left' "$((${pieces:-0} + left))" 'in the beginning' "$all_pieces"
+}
+
+# Pieces of all items.
+stock()
+{
+	awk '/^seckill_stock_remaining{/ { sum += $2 } END { print sum + 0 }' "$work/metrics"
 }
 
 # of SUBSCRIBER WHAT
@@ -342,13 +347,11 @@ compare_events()
 
 build_ask || fail 'cannot compile what asks SQLite'
 start "$@"
-case " $* " in
-*' --stock'* | *' --items'*) total_stock= ;;
-*) total_stock=$((stock * items)) ;;
-esac
+fetch || service_failed 'does not answer'
+all_pieces=$(stock)
 
-echo "A flash sale behind HTTP: $(grouped $stock) pieces of each of $items items, a service that can do"
-echo "a few thousand requests a second, and wrk, which makes several times as many."
+echo "A flash sale behind HTTP: $(grouped "$all_pieces") pieces, a service that can do a few thousand"
+echo 'requests a second, and wrk, which makes several times as many.'
 echo
 echo "  page   $page"
 echo "  admin  $admin"
