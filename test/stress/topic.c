@@ -8,12 +8,12 @@
  * to a second topic, and ends the subscription again. The topic is closed at the end, or somewhere
  * in the middle. There is no memory now and then.
  *
- * What must hold: a subscription sees, popped or told by on_drop, each letter that its filter admits
- * and whose publish began after subscribe had returned and returned before unsubscribe (or close)
- * was called, once, those of one publisher in order; QUEUE_ABORT leaves out as many as it counted.
- * A letter is not released before all who took it have let go, and is once; and as many got it as
- * publish said. Where subscriptions stay for the whole round, the figures of publishers and
- * subscriptions are the same ones. Subscriptions that nobody pops keep back none of the others.
+ * What must hold: a subscription sees, popped or told by on_drop, each letter that its filter
+ * admits, whose publish began after subscribe had returned, and returned before unsubscribe (or
+ * close) was called; once, and those of one publisher in order; QUEUE_ABORT leaves out as many as
+ * it counted. A letter is not released before all who took it have let go, and is once; and as many
+ * got it as publish said. Where subscriptions stay for the whole round, the figures of publishers
+ * and subscriptions are the same ones. Subscriptions that nobody pops keep back none of the others.
  */
 /* ARGS: --policy block */
 /* ARGS: --policy any */
@@ -21,6 +21,7 @@
 /* ARGS: --policy any --capacity 2 --publishers 3 --slots 3 --threads 64 */
 /* ARGS: --policy block --stopped 6 --stay 1 */
 /* ARGS: --policy any --stopped 3 --publishers 16 --slots 2 */
+/* ARGS: --policy any --refuse 1 */
 #include "stress.h"
 
 #include <conveyor/impl/atomic.h>
@@ -28,10 +29,15 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #define PUBLISHERS_MAX 16
 #define SLOTS_MAX 16
@@ -108,7 +114,8 @@ struct publisher {
 	uint32_t ended;
 };
 
-static uint64_t publishers_number = 8, slots_number = 6, stopped_number, capacity, threads, stay;
+static uint64_t publishers_number = 8, slots_number = 6, stopped_number, capacity, threads, stay,
+		refuse;
 static const char *policy_name = "any";
 
 static struct record records[PUBLISHERS_MAX][LETTERS];
@@ -981,6 +988,22 @@ play_round(uint64_t number)
 	check_records();
 }
 
+/* Before anything is made: so publishers will do with fences. */
+static bool
+refuse_membarrier(void)
+{
+	struct sock_filter steps[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof steps / sizeof steps[0], steps};
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -992,6 +1015,7 @@ main(int argc, char **argv)
 		{"policy", NULL, &policy_name, "abort, block, discard, discard-oldest, any"},
 		{"threads", &threads, NULL, "threads that each publisher is, one by one (1 or 16)"},
 		{"stay", &stay, NULL, "1: subscriptions stay for the whole round"},
+		{"refuse", &refuse, NULL, "1: there is no membarrier(2)"},
 		{NULL, NULL, NULL, NULL},
 	};
 	uint64_t number = 0;
@@ -1001,6 +1025,8 @@ main(int argc, char **argv)
 	stress_check(slots_number - 1 < SLOTS_MAX, "from 1 to %d", SLOTS_MAX);
 	stress_check(stopped_number <= STOPPED_MAX, "up to %d", STOPPED_MAX);
 	stress_check(threads <= LETTERS, "up to %d", LETTERS);
+	if (refuse && !refuse_membarrier())
+		printf("nothing to refuse here\n");
 	while (stress_time_is_left())
 		play_round(number++);
 	return stress_end();

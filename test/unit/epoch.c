@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Epochs, by what lib/epoch_impl.h promises: what readers may still be looking at is not given free,
- * and everything else is. And the ways out when a thread cannot be registered, or when membarrier(2)
- * is not there or is taken away.
+ * Epochs, by what lib/epoch_impl.h promises: what readers may still be looking at is not given
+ * free, and everything else is. And the ways out when a thread cannot be registered, or when
+ * membarrier(2) is not there or is taken away.
  */
 #include "unit.h"
 
