@@ -159,12 +159,14 @@ proof_of(uint32_t publisher, uint32_t number)
 	return scramble(current.number << 32 | (uint64_t)publisher << 16 | number) | 1;
 }
 
-/* Whoever keeps a reference beside the one that publish takes cannot change the tags. */
+/* Letters without tags at first, of which the publisher keeps a reference. */
 static bool
 is_kept_by_publisher(uint32_t number)
 {
 	return number % 8 == 3;
 }
+
+#define OTHER_TAGS (BIT(63) | BIT(7)) /* which these get when nobody else has them any more */
 
 static uint64_t
 tags_of(uint32_t publisher, uint32_t number)
@@ -193,12 +195,14 @@ static struct letter *
 intact(const struct queue_message *message)
 {
 	struct letter *letter = letter_of(message);
+	uint64_t tags = queue_message_tags(message);
 
 	stress_check(letter->publisher < PUBLISHERS_MAX && letter->number < LETTERS,
 		     "letter %" PRIx32 "/%" PRIx32, letter->publisher, letter->number);
 	stress_check(letter->proof == proof_of(letter->publisher, letter->number), "proof");
-	stress_check(queue_message_tags(message) == tags_of(letter->publisher, letter->number),
-		     "tags %" PRIx64, queue_message_tags(message));
+	stress_check(tags == tags_of(letter->publisher, letter->number) ||
+			     (is_kept_by_publisher(letter->number) && tags == OTHER_TAGS),
+		     "tags %" PRIx64, tags);
 	stress_check(queue_impl_load32_acq(&record_of(letter)->state) == WRITTEN,
 		     "letter %" PRIu32 "/%" PRIu32 " is held and was released", letter->publisher,
 		     letter->number);
@@ -363,25 +367,37 @@ add(struct queue_delivery *sum, const struct queue_delivery *more)
 	sum->closed += more->closed;
 }
 
-/* Publishes with a reference that is ours; false: it is still ours, the topic is closed. */
-static bool
-publish(struct queue_topic *topic, struct letter *letter, struct queue_delivery *sum)
+/* Publishes with a reference that is ours, and is so still when it returns less than 0. */
+static int
+publish(struct queue_topic *topic, struct letter *letter, uint64_t tags, struct queue_delivery *sum)
 {
 	struct record *record = record_of(letter);
 	struct queue_delivery told;
-	uint64_t tags = tags_of(letter->publisher, letter->number);
 	int rc = queue_topic_publish_report(topic, &letter->message, tags, &told);
 
 	/* From here on the letter may be gone. */
-	if (rc == -EPIPE)
-		return false;
-	stress_check(rc >= 0 && (uint64_t)rc == told.taken, "publish: %d", rc);
+	if (rc < 0)
+		return rc;
+	stress_check((uint64_t)rc == told.taken, "%d and %" PRIu64, rc, told.taken);
 	stress_check(told.evicted <= told.taken, "evicted %" PRIu64, told.evicted);
 	(void)queue_impl_fetch_add32_acq_rel(&record->taken, (uint32_t)told.taken);
 	(void)queue_impl_fetch_add32_acq_rel(&record->discards_said, (uint32_t)told.discarded);
-	if (sum)
-		add(sum, &told);
-	return true;
+	add(sum, &told);
+	return rc;
+}
+
+/* Passes on a reference of ours to who reads the mirror. */
+static void
+mirror(struct letter *letter, uint64_t tags)
+{
+	struct queue_delivery unused = {0};
+	int rc = publish(current.mirror, letter, tags, &unused);
+
+	if (rc >= 0)
+		return;
+	/* Others have the letter, and it has other tags. */
+	stress_check(rc == -EINVAL && tags == OTHER_TAGS, "publish: %d", rc);
+	queue_message_release(&intact(&letter->message)->message);
 }
 
 /* False: the topic is closed. */
@@ -392,14 +408,16 @@ publish_next(struct publisher *publisher)
 	struct letter *letter = write_letter(publisher->number, number);
 	bool keeps = is_kept_by_publisher(number);
 	bool was_closed = queue_impl_load32_acq(&current.closed) != 0;
+	int rc;
 
 	if (keeps)
 		queue_message_retain(&letter->message);
 	/* Who has subscribed and looks here afterwards gets the letter if it finds it not begun. */
 	(void)queue_impl_fetch_add32_acq_rel(&publisher->begun, 1);
-	if (!publish(current.topic, letter, &publisher->told)) {
+	rc = publish(current.topic, letter, tags_of(publisher->number, number), &publisher->told);
+	if (rc < 0) {
+		stress_check(rc == -EPIPE, "publish: %d", rc);
 		stress_check(queue_impl_load32_acq(&current.closing), "closed before close");
-		/* intact looks at the tags, which are those of the last publish that went well. */
 		queue_message_release(&letter->message);
 		if (keeps)
 			queue_message_release(&letter->message);
@@ -409,7 +427,7 @@ publish_next(struct publisher *publisher)
 	publisher->publishes++;
 	queue_impl_store32_rel(&publisher->ended, number + 1);
 	if (keeps)
-		queue_message_release(&intact(&letter->message)->message);
+		mirror(intact(&letter->message), OTHER_TAGS);
 	return true;
 }
 
@@ -490,7 +508,7 @@ receive(struct popper *popper, struct queue_message *message)
 		return;
 	case 1:
 		queue_message_retain(message);
-		stress_check(publish(current.mirror, letter, NULL), "the mirror is closed");
+		mirror(letter, tags_of(letter->publisher, letter->number));
 		look_into_mirror();
 		break;
 	default:
