@@ -603,10 +603,9 @@ struct walk {
 	struct snapshot *snapshot;
 	struct queue_impl_reader *reader;
 	bool pinned; /* outside of the epoch, by a pin */
-	struct queue_delivery found;
 };
 
-static bool
+static inline bool
 admits(const struct entry *entry, const struct queue_message *message, uint64_t tags)
 {
 	return (entry->any_of == 0 || (entry->any_of & tags) != 0) &&
@@ -615,7 +614,7 @@ admits(const struct entry *entry, const struct queue_message *message, uint64_t 
 }
 
 /* Waits for room, with the snapshot held by a pin instead of by the epoch. */
-static queue_impl_cold int
+static int
 wait_for_room(struct walk *walk, const struct entry *entry, struct queue_message *message)
 {
 	if (!walk->pinned) {
@@ -626,29 +625,54 @@ wait_for_room(struct walk *walk, const struct entry *entry, struct queue_message
 	return queue_push_until(entry->queue, message, QUEUE_NEVER);
 }
 
-static void
-give(struct walk *walk, const struct entry *entry, struct queue_message *message)
+/* A push that did not go in at once: what the policy says. */
+static queue_impl_cold void
+give_by_policy(struct walk *walk, const struct entry *entry, struct queue_message *message, int rc,
+	       struct queue_delivery *found)
 {
-	struct queue_delivery *found = &walk->found;
-	int rc;
-
-	if (!entry->blocks)
-		rc = queue_push(entry->queue, message);
-	else if ((rc = queue_impl_push_once(entry->queue, message)) == -EAGAIN)
+	if (rc == -EAGAIN && entry->blocks)
 		rc = wait_for_room(walk, entry, message);
-	else if (rc)
-		rc = queue_impl_push_counted(entry->queue, rc);
-	if (queue_impl_likely(rc == 0)) {
-		found->taken++;
-	} else if (rc == QUEUE_EVICTED) {
-		found->taken++;
+	else
+		rc = queue_impl_push_refused(entry->queue, message, rc);
+	switch (rc) {
+	case QUEUE_EVICTED:
 		found->evicted++;
-	} else if (rc == QUEUE_DISCARDED) {
+		/* fall through */
+	case 0:
+		found->taken++;
+		break;
+	case QUEUE_DISCARDED:
 		found->discarded++;
-	} else if (rc == -EPIPE) {
+		break;
+	case -EPIPE:
 		found->closed++;
-	} else {
+		break;
+	default:
 		found->refused++;
+	}
+}
+
+/* The message comes with as many references as there are entries, each push takes one along. */
+static void
+give_to_all(struct walk *walk, struct queue_message *message, uint64_t tags,
+	    struct queue_delivery *found)
+{
+	const struct entry *entry = walk->snapshot->entries;
+	const struct entry *end = entry + walk->snapshot->count;
+
+	for (; entry < end; entry++) {
+		int rc;
+
+		/* Not the message's tags: after the last push it may be gone. */
+		if (!admits(entry, message, tags)) {
+			found->filtered++;
+			continue;
+		}
+		rc = queue_impl_push_once(entry->queue, message);
+		if (queue_impl_likely(rc == 0))
+			found->taken++;
+		else
+			give_by_policy(walk, entry, message, rc, found);
 	}
 }
 
@@ -662,91 +686,90 @@ count_publish(const struct walk *walk)
 			&walk->snapshot->stripes[number % STRIPES].published, 1);
 }
 
-/* With as many references as there are entries; returns those that nobody has got. */
-static uint32_t
-give_to_all(struct walk *walk, struct queue_message *message, uint64_t tags)
-{
-	uint32_t i, count = walk->snapshot->count;
-
-	for (i = 0; i < count; i++) {
-		const struct entry *entry = &walk->snapshot->entries[i];
-
-		/* The last reference may go with the last push: tags, not the message's. */
-		if (admits(entry, message, tags))
-			give(walk, entry, message);
-		else
-			walk->found.filtered++;
-	}
-	return count - (uint32_t)(walk->found.taken + walk->found.discarded);
-}
-
 /* What is done with the references that nobody has got. Returns what publish returns. */
 static int
 conclude(const struct queue_topic *topic, const struct queue_delivery *found,
-	 struct queue_message *message, uint32_t left)
+	 struct queue_message *message, uint32_t references)
 {
-	/* TOPIC1 acquire */
-	bool is_closed = found->closed > 0 && (queue_impl_load_acq(&topic->word) & CLOSED);
+	uint32_t given = (uint32_t)(found->taken + found->discarded);
 
-	if (is_closed && found->taken == 0 && found->discarded == 0) {
-		release_many(message, left - 1);
+	if (queue_impl_likely(given == references))
+		return (int)found->taken;
+	/* TOPIC1 acquire */
+	if (found->closed > 0 && given == 0 && (queue_impl_load_acq(&topic->word) & CLOSED)) {
+		release_many(message, references - 1);
 		return -EPIPE;
 	}
-	release_many(message, left);
+	release_many(message, references - given);
 	return (int)found->taken;
 }
 
 static int
-publish(struct queue_topic *topic, struct walk *walk, struct queue_message *message, uint64_t tags)
+publish(struct queue_topic *topic, struct queue_message *message, uint64_t tags,
+	struct queue_delivery *found)
 {
-	uint32_t left;
+	struct walk walk = {.reader = queue_impl_epoch_enter(), .pinned = false};
+	/* Again, inside: what it says now is not freed meanwhile. TOPIC1 acquire */
+	uint64_t word = queue_impl_load_acq(&topic->word);
+	uint32_t references;
 
-	multiply(message, walk->snapshot->count);
-	left = give_to_all(walk, message, tags);
-	count_publish(walk);
-	if (walk->pinned)
-		(void)queue_impl_fetch_add_acq_rel(&walk->snapshot->pins,
+	if (word == 0 || (word & CLOSED)) {
+		queue_impl_epoch_leave(walk.reader);
+		if (word == 0)
+			queue_message_release(message);
+		return word == 0 ? 0 : -EPIPE;
+	}
+	walk.snapshot = (struct snapshot *)(uintptr_t)word;
+	references = walk.snapshot->count;
+	multiply(message, references);
+	give_to_all(&walk, message, tags, found);
+	count_publish(&walk);
+	if (walk.pinned)
+		(void)queue_impl_fetch_add_acq_rel(&walk.snapshot->pins,
 						   UINT64_MAX); /* TOPIC3 release */
 	else
-		queue_impl_epoch_leave(walk->reader);
-	return conclude(topic, &walk->found, message, left);
+		queue_impl_epoch_leave(walk.reader);
+	return conclude(topic, found, message, references);
+}
+
+/* Decides what needs no look at a subscription; 1: there may be some. */
+static inline int
+begin(const struct queue_topic *topic, struct queue_message *message, uint64_t tags)
+{
+	uint64_t word = queue_impl_load_acq(&topic->word); /* TOPIC1 acquire */
+
+	if (word & CLOSED)
+		return -EPIPE;
+	if (!message || !set_tags(message, tags))
+		return -EINVAL;
+	if (word != 0)
+		return 1;
+	queue_message_release(message);
+	return 0;
 }
 
 int
 queue_topic_publish_report(struct queue_topic *topic, struct queue_message *message, uint64_t tags,
 			   struct queue_delivery *delivery)
 {
-	struct walk walk = {.pinned = false};
-	uint64_t word = queue_impl_load_acq(&topic->word); /* TOPIC1 acquire */
-	int rc = 0;
+	struct queue_delivery found = {0};
+	int rc = begin(topic, message, tags);
 
-	if (word & CLOSED)
-		return -EPIPE;
-	if (!message || !set_tags(message, tags))
-		return -EINVAL;
-	if (word != 0) {
-		walk.reader = queue_impl_epoch_enter();
-		/* Again, inside: what it says now is not freed meanwhile. TOPIC1 acquire */
-		word = queue_impl_load_acq(&topic->word);
-		walk.snapshot = (struct snapshot *)(uintptr_t)(word & ~CLOSED);
-		if (word == 0 || (word & CLOSED))
-			queue_impl_epoch_leave(walk.reader);
-	}
-	if (word & CLOSED)
-		return -EPIPE;
-	if (word == 0)
-		queue_message_release(message);
-	else
-		rc = publish(topic, &walk, message, tags);
+	if (rc > 0)
+		rc = publish(topic, message, tags, &found);
 	if (rc >= 0)
-		*delivery = walk.found;
+		*delivery = found;
 	return rc;
 }
 
 int
 queue_topic_publish(struct queue_topic *topic, struct queue_message *message, uint64_t tags)
 {
-	struct queue_delivery delivery;
+	struct queue_delivery found;
+	int rc = begin(topic, message, tags);
 
-	return queue_topic_publish_report(topic, message, tags, &delivery);
+	if (rc <= 0)
+		return rc;
+	memset(&found, 0, sizeof found);
+	return publish(topic, message, tags, &found);
 }
