@@ -190,12 +190,14 @@ topics_have_their_limits()
 	is_silent
 	holds '[.rows[] | .state == "ok" and .median > 0] | all' "$out" 'all is measured'
 	for subscribers in 1 3 10 100; do
-		for metric in delivery rate; do
-			holds "[.rows[] | select(.subject == \"queue_topic\" and .metric == \"$metric\" and
-				(.cell | contains(\" subscribers=$subscribers \")) and
-				.limit == \"one queue_bounded\" and .limit_value > 0)] | length > 0" \
-				"$out" "$metric of $subscribers subscribers, with its limit"
-		done
+		holds "[.rows[] | select(.subject == \"queue_topic\" and .metric == \"delivery\" and
+			(.cell | contains(\" subscribers=$subscribers \")) and
+			.limit == \"one queue_bounded\" and .limit_value > 0)] | length == 1" \
+			"$out" "a delivery to $subscribers subscribers, with its limit"
+		holds "[.rows[] | select(.metric == \"rate\" and .better == \"higher\" and
+			(.cell | contains(\" subscribers=$subscribers \"))) | .subject] |
+			contains([\"queue_topic\", \"one queue_bounded\"])" \
+			"$out" "deliveries to $subscribers subscribers, beside one queue"
 	done
 	for subscribers in 0 3 100; do
 		holds "[.rows[] | select(.subject == \"queue_topic\" and .metric == \"publish\" and
