@@ -19,6 +19,7 @@
  *   shop.c       the queues, pools and threads of one run, and the order in which they end
  *   gateway.c    taking requests and answering them by a deadline, many at once on one thread
  *   steps.c      what has to be done for a request, and who does it
+ *   plan.c       the capacity plan of the request queue, and whether it was kept
  *   store.c      orders into SQLite; reconcile.c: the sums, read back by SQL
  *   source.c     requests from a CSV or a generator
  *   monitor.c    signals, time limit, status line; report.c: figures; options.c: the command line
@@ -151,6 +152,8 @@ hold_sale(struct session *session, const char *path)
 		(void)run(session, true);
 	if (session->n > 0)
 		report_comparison(session->columns, session->n);
+	for (int i = 0; i < session->n; i++)
+		plan_report(options, &session->columns[i]);
 	for (int i = 0; i < session->n; i++)
 		reconcile_run(session->store, session->columns[i].run, session->mismatch);
 	store_close(session->store);

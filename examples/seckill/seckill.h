@@ -132,6 +132,10 @@ struct figures {
 	uint64_t offered, outcomes[OUTCOMES], pieces;
 	struct histogram answers, sales;
 	uint64_t elapsed, drain; /* until the last answer; from there until all steps were done */
+
+	/* mode async, for the capacity plan */
+	struct queue_stats requests;
+	uint64_t served, service_time; /* by the workers; its sum */
 };
 
 /* 1234567 as "1,234,567", and 1234567 ns as "1.23 ms"; 0 ns as "-". */
@@ -266,6 +270,7 @@ struct shop {
 	struct buyers *buyers;
 	_Atomic uint64_t *stock; /* pieces left, per item */
 	_Atomic uint64_t notified, counted, counted_pieces;
+	_Atomic uint64_t served, service_time; /* by the workers; its sum */
 	atomic_bool stopping;
 	int stopped_by; /* a signal, or 0 */
 
@@ -340,6 +345,17 @@ void order_dropped(void *item, enum queue_reason reason, void *context);
 
 /* The writer: a thread's body; the shop is its argument. */
 void *write_orders(void *argument);
+
+/* ---- plan.c: the capacity plan of the request queue ------------------------------------------ */
+
+/* As work_request, and takes the time. */
+int plan_work_request(void *item, void *context);
+
+/* What the plan wants to know about a sale in mode async, before the shop is closed. */
+void plan_measure(const struct shop *shop, struct figures *out);
+
+/* Prints the plan beside what was measured, and whether it was kept. */
+void plan_report(const struct options *options, const struct figures *figures);
 
 /* ---- monitor.c: signals, the time limit, the status line ------------------------------------- */
 

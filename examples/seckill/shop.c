@@ -89,7 +89,8 @@ start_pools(struct shop *shop)
 	    (rc = start_pool(&shop->notifiers, shop, shop->notices, work_notice, "notify",
 			     NOTIFIERS)))
 		return rc;
-	return start_pool(&shop->workers, shop, shop->requests, work_request, "worker", workers);
+	return start_pool(&shop->workers, shop, shop->requests, plan_work_request, "worker",
+			  workers);
 }
 
 static int
@@ -275,6 +276,7 @@ shop_run(struct shop *shop, struct figures *out)
 		complain("the sale cannot be held: %s", strerror(-rc));
 	} else {
 		store_end(shop->store, shop);
+		plan_measure(shop, out);
 		if (shop->options->verbose && shop->async)
 			print_queues(shop);
 	}

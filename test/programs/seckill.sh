@@ -426,6 +426,59 @@ queues_tell_about_themselves()
 	says 'Queue of orders'
 }
 
+# The plan is printed, and kept or not; neither has a say in how it ends.
+the_capacity_plan()
+{
+	# 100 waits of 1 ms by 4 workers are 25 ms, of a deadline of a minute.
+	seckill --users 300 --spike-ms 100 --steady-ms 10 --workers 4 --capacity 100 \
+		--risk-us 1000 --deadline-ms 60000
+	reconciles
+	is_silent
+	says 'Capacity plan'
+	grep -q '^  longest wait, with 100 inside  *25\.0 ms  ' "$out" ||
+		because 'it plans another wait'
+	grep -q '^  rate of the workers, a second  *4,000  ' "$out" ||
+		because 'it plans another rate'
+	grep -q '^plan: kept: 0 of 3[0-9][0-9] that were let in timed out$' "$out" ||
+		because 'it is not kept'
+}
+
+# plan_of FILE: what is planned there, without what was measured.
+plan_of()
+{
+	sed -n '/^Capacity plan/,/^plan:/{/^plan:/d;p;}' "$1" | cut -c 1-49
+}
+
+the_manual_plans_the_same_sale()
+{
+	seckill --users 100 --spike-ms 10 --steady-ms 10
+	reconciles
+	[ -n "$(plan_of "$out")" ] || because 'there is no plan'
+	[ "$(plan_of "$out")" = "$(plan_of man/conveyor.7)" ] ||
+		because 'conveyor(7) has other figures'
+}
+
+plans_that_cannot_be_kept()
+{
+	# By its own figures: 10000 waits of 1 ms before a deadline of 200 ms.
+	seckill --users 300 --spike-ms 100 --steady-ms 10 --workers 1 --capacity 10000 \
+		--risk-us 1000
+	reconciles
+	says 'plan: NOT kept: a wait of 10.0 s and 50.0 ms in reserve do not fit into 200 ms'
+	# By what happens: the gateways wait for room until the deadlines of most requests.
+	seckill --users 3000 --spike-ms 1 --steady-ms 10 --workers 1 --capacity 10 --risk-us 1000 \
+		--policy block --rate 0
+	reconciles
+	says 'plan: NOT kept: '
+	says ' that were let in timed out'
+	seckill --users 0 --steady-ms 0
+	reconciles
+	says 'plan: not tried'
+	seckill --users 100 --mode sync
+	reconciles
+	! grep -q '^plan:' "$out" || because 'mode sync has a plan'
+}
+
 # ---- CSV ----------------------------------------------------------------------------------------
 
 write_csv()
@@ -805,6 +858,9 @@ if command -v script >/dev/null; then
 	try 'a terminal gets a status line' a_terminal_gets_a_status_line
 fi
 try 'queues tell about themselves' queues_tell_about_themselves
+try 'the capacity plan, and that it is kept' the_capacity_plan
+try 'the capacity plan in the manual' the_manual_plans_the_same_sale
+try 'capacity plans that cannot be kept' plans_that_cannot_be_kept
 try 'a CSV from a file, malformed lines are reported' csv_from_a_file
 try 'a CSV from standard input' csv_from_standard_input
 try 'a CSV without a header, from Windows, or empty' csv_without_a_header_from_windows

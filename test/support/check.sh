@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# check.sh STEP...: runs steps of `make check`; "all" stands for all of them but "model", which takes
-# minutes of two processors and is for who changes the ring. Goes on after a failure; the last line
-# says "N passed, M failed", and the exit status is 1 when M is not 0.
+# check.sh STEP...: runs steps of `make check`, those joined by a plus sign at the same time; "all"
+# stands for all of them but "model", which takes minutes of two processors and is for who changes
+# the ring. Goes on after a failure; the last line says "N passed, M failed", and the exit status is
+# 1 when M is not 0.
 #
 # Called by make, with MAKE and BUILD in the environment. Everything is built below $BUILD/check,
 # with warnings as errors.
@@ -13,7 +14,10 @@ here=$(dirname "$0")
 . "$here/report.sh"
 
 steps=$*
-[ "$steps" != all ] || steps='gcc clang c11 address thread aarch64 headers install man lint'
+# First the plain build, with the machine to itself. Programs that run beside others are stopped at
+# more places, which is what they are for.
+[ "$steps" != all ] ||
+	steps='gcc clang c11+address thread+headers aarch64-lse+aarch64-llsc install+lint man'
 
 # What was set on make's command line is for the build that its user had in mind, not for these.
 unset MAKEFLAGS
@@ -42,6 +46,23 @@ variant()
 	report_prefix=
 }
 
+# together STEP...: at the same time; what they say comes one after another.
+together()
+{
+	outputs=
+	for part; do
+		output=$(mktemp) || exit
+		outputs="$outputs $output"
+		"$0" "$part" >"$output" 2>&1 &
+	done
+	wait
+	# Words are meant to be split: outputs is a list.
+	# shellcheck disable=SC2086
+	cat $outputs
+	# shellcheck disable=SC2086
+	rm -f $outputs
+}
+
 # The scripts in test/programs drive the example programs as their users would. Each is one test,
 # passed when it exits 0 within ten minutes. In its environment it finds
 #   SECKILL   the path of the flash sale's program
@@ -65,6 +86,13 @@ run_programs()
 }
 
 for step in $steps; do
+	case $step in
+	*+*)
+		# shellcheck disable=SC2046
+		together $(echo "$step" | tr + ' ')
+		continue
+		;;
+	esac
 	echo "$step"
 	case $step in
 	gcc)
@@ -89,10 +117,16 @@ for step in $steps; do
 			BUILD="$check/gcc" CC=gcc CFLAGS='-O1 -g -Werror' SANITIZE=thread
 		;;
 	aarch64)
-		# With the atomic instructions of ARMv8.1, and with exclusive loads and stores.
+		together aarch64-lse aarch64-llsc
+		;;
+	aarch64-lse)
+		# With the atomic instructions of ARMv8.1.
 		variant aarch64-lse 'all unit stress' 'run-unit run-stress' SECONDS_EACH=1 \
 			BUILD="$check/aarch64-lse" CC=aarch64-linux-gnu-gcc RUN="$emulator" \
 			CFLAGS='-O2 -g -march=armv8.1-a -Werror'
+		;;
+	aarch64-llsc)
+		# With exclusive loads and stores.
 		variant aarch64-llsc 'all unit stress' 'run-unit run-stress' SECONDS_EACH=1 \
 			BUILD="$check/aarch64-llsc" CC=aarch64-linux-gnu-gcc RUN="$emulator" \
 			CFLAGS='-O2 -g -march=armv8-a -mno-outline-atomics -Werror'
