@@ -555,9 +555,9 @@ static const struct way own = {"queue_topic", NULL, own_open, own_shut, LOOPS_OF
 static const struct way bounded = {"one queue_bounded",
 				   "reference: one taker, no list, no references counted",
 				   bounded_open, bounded_shut, LOOPS_OF(bounded)};
-static const struct way list_of_mutex = {"mutex list, mutex queues", NULL, list_of_mutex_open,
+static const struct way list_of_mutex = {"mutex list of mutex queues", NULL, list_of_mutex_open,
 					 list_shut, LOOPS_OF(list)};
-static const struct way list_of_glib = {"mutex list, GAsyncQueues", NULL, list_of_glib_open,
+static const struct way list_of_glib = {"mutex list of GAsyncQueues", NULL, list_of_glib_open,
 					list_shut, LOOPS_OF(list)};
 static const struct way alone = {"a message alone",
 				 "reference: its init and its release, without a topic",
