@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # Sources are found by wildcard: a new file in lib/, test/unit/, test/stress/, examples/,
-# examples/seckill/ or bench/ needs no line here. `make help` prints the lines that start with "#:".
+# examples/seckill/, its gateway/ or bench/ needs no line here. `make help` prints the lines that start with "#:".
 #
 #: Targets
 #:   all             libconveyor.a (this is what plain `make` does)
@@ -124,8 +124,10 @@ ifeq ($(SANITIZE)$(RUN),thread)
 RUN := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 endif
 
-HAVE_JEMALLOC := $(if $(CROSS),,$(shell echo '\#include <jemalloc/jemalloc.h>' | \
+have_header = $(if $(CROSS),,$(shell echo '\#include <$(1)>' | \
 	$(CC) -E -x c -o /dev/null - 2>/dev/null && echo yes))
+HAVE_JEMALLOC := $(call have_header,jemalloc/jemalloc.h)
+HAVE_MICROHTTPD := $(call have_header,microhttpd.h)
 
 # ---- What there is to build -------------------------------------------------------------------
 
@@ -141,6 +143,10 @@ UNIT_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/unit/*.c))
 STRESS_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/stress/*.c))
 EXAMPLE_SOURCES := $(wildcard examples/*.c)
 SECKILL_SOURCES := $(wildcard examples/seckill/*.c)
+# The same sale behind HTTP, where there is a library for that, and what it shares with the other.
+GATEWAY_SOURCES := $(if $(HAVE_MICROHTTPD),$(wildcard examples/seckill/gateway/*.c))
+GATEWAY_SHARED := $(patsubst %,examples/seckill/%.c,arguments monitor reconcile sale store \
+	temporary text)
 BENCH_SOURCES := $(wildcard bench/*.c)
 # What of the bench has no measurement in it, and is tested like the library.
 BENCH_LOGIC := $(patsubst %,bench/%.c,histogram options result schedule statistics subject)
@@ -153,13 +159,14 @@ UNIT := $(call programs,$(UNIT_SOURCES))
 STRESS := $(call programs,$(STRESS_SOURCES))
 EXAMPLES := $(call programs,$(EXAMPLE_SOURCES))
 SECKILL := $(if $(SECKILL_SOURCES),$(OUT)/examples/seckill)
+GATEWAY := $(if $(GATEWAY_SOURCES),$(OUT)/examples/seckill-gateway)
 BENCH := $(if $(CROSS),,$(OUT)/bench/queue-bench)
 
 .PHONY: all unit stress examples programs
 all: $(LIB)
 unit: $(UNIT)
 stress: $(STRESS)
-examples: $(EXAMPLES) $(SECKILL)
+examples: $(EXAMPLES) $(SECKILL) $(GATEWAY)
 programs: all unit stress examples $(BENCH)
 
 # ---- How it is built --------------------------------------------------------------------------
@@ -169,6 +176,7 @@ say = $(if $(filter 1,$(V)),@:,@echo '  $(1)  $(2)')
 
 TEST_SOURCES := $(SUPPORT_SOURCES) $(UNIT_SOURCES) $(STRESS_SOURCES)
 SOURCES := $(LIB_SOURCES) $(TEST_SOURCES) $(EXAMPLE_SOURCES) $(SECKILL_SOURCES) $(BENCH_LOGIC)
+SOURCES += $(GATEWAY_SOURCES)
 
 $(call objects,$(LIB_SOURCES)): OWN_CFLAGS += -Ilib
 $(call objects,$(TEST_SOURCES)): OWN_CFLAGS += -Ilib -Itest/support
@@ -204,6 +212,12 @@ $(EXAMPLES): $(OUT)/%: $(OUT)/obj/%.o $(LIB)
 
 $(SECKILL): $(call objects,$(SECKILL_SOURCES)) $(LIB)
 	$(link) -lsqlite3 -ljemalloc -lm
+
+$(GATEWAY): $(call objects,$(GATEWAY_SOURCES) $(GATEWAY_SHARED)) $(LIB)
+	$(link) -lmicrohttpd -lsqlite3 -ljemalloc -lm
+
+# The page is part of the program; the compiler does not say so among what it has read.
+$(call objects,examples/seckill/gateway/page.c): examples/seckill/gateway/page.html
 
 # The bench: everything in it, the library and the peers that are there included, is compiled with
 # the same flags, apart from what is in $(OUT)/obj.

@@ -64,7 +64,7 @@ static void
 free_request(struct queue_call *call, void *context)
 {
 	(void)context;
-	shop_free(call, sizeof(struct request));
+	sale_free(call, sizeof(struct request));
 }
 
 /* Ends a call on behalf of the worker that will never see it. */
@@ -107,9 +107,9 @@ count_end(struct gateway *gateway, const struct purchase *purchase, enum outcome
 	tally_add(&gateway->tally.outcomes[outcome], 1);
 	if (outcome == OUTCOME_TIMED_OUT)
 		return;
-	histogram_add(&gateway->tally.answers, latency);
+	histogram_add(&gateway->answer_times, latency);
 	if (outcome == OUTCOME_SOLD) {
-		histogram_add(&gateway->tally.sales, latency);
+		histogram_add(&gateway->sale_times, latency);
 		tally_add(&gateway->tally.pieces, purchase->quantity);
 	}
 }
@@ -193,7 +193,7 @@ offer(struct gateway *gateway, const struct purchase *purchase, uint64_t deadlin
 		.release = free_request,
 		.context = gateway,
 	};
-	struct request *request = shop_allocate(sizeof *request);
+	struct request *request = sale_allocate(sizeof *request);
 
 	if (!request) {
 		count_end(gateway, purchase, OUTCOME_MEMORY, queue_now());
@@ -214,13 +214,13 @@ sell_here(struct shop *shop, const struct purchase *purchase, uint64_t deadline)
 	struct order order = {
 		.user = purchase->user, .item = purchase->item, .quantity = purchase->quantity};
 	struct order *orders[] = {&order};
-	enum outcome outcome = step_sell(shop, purchase, deadline);
+	enum outcome outcome = sale_sell(&shop->sale, purchase, deadline);
 	bool late = queue_now() > deadline;
 
 	if (outcome != OUTCOME_SOLD)
 		return outcome;
 	if (late || store_orders(shop->store, orders, 1) != 0) {
-		step_give_back(shop, purchase);
+		sale_give_back(&shop->sale, purchase);
 		return late ? OUTCOME_TIMED_OUT : OUTCOME_DATABASE;
 	}
 	/* It is stored: from here on it is sold, however long the rest may take. */

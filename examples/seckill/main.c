@@ -20,16 +20,21 @@
  *   gateway.c    taking requests and answering them by a deadline, many at once on one thread
  *   steps.c      what has to be done for a request, and who does it
  *   plan.c       the capacity plan of the request queue, and whether it was kept
- *   store.c      orders into SQLite; reconcile.c: the sums, read back by SQL
  *   source.c     requests from a CSV or a generator
- *   monitor.c    signals, time limit, status line; report.c: figures; options.c: the command line
+ *   report.c     the comparison; options.c: the command line
+ *
+ * and, shared with the same sale behind HTTP, which is in gateway/:
+ *
+ *   sale.c       the risk check and the stock
+ *   store.c      orders into SQLite, for a while or for good (temporary.c)
+ *   reconcile.c  the sums, read back by SQL
+ *   monitor.c    signals, time limit, status line; text.c: figures and messages
+ *   arguments.c  a command line that is described by a table
  */
 #include "seckill.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum {
 	EXIT_MISMATCH = 1,
@@ -47,35 +52,6 @@ struct session {
 	bool bad_input;
 	char mismatch[MISMATCH_SIZE];
 };
-
-/* ---- Where the database is ------------------------------------------------------------------- */
-
-/* A database of our own in a directory of its own, removed in the end. */
-struct temporary {
-	char directory[512], file[544];
-};
-
-static bool
-temporary_make(struct temporary *temporary)
-{
-	const char *parent = getenv("TMPDIR");
-
-	snprintf(temporary->directory, sizeof temporary->directory, "%s/seckill-XXXXXX",
-		 parent && *parent ? parent : "/tmp");
-	if (!mkdtemp(temporary->directory)) {
-		complain("%s: %s", temporary->directory, strerror(errno));
-		return false;
-	}
-	snprintf(temporary->file, sizeof temporary->file, "%s/seckill.db", temporary->directory);
-	return true;
-}
-
-static void
-temporary_remove(const struct temporary *temporary)
-{
-	store_remove(temporary->file);
-	(void)rmdir(temporary->directory);
-}
 
 /* ---- Runs ------------------------------------------------------------------------------------ */
 
@@ -163,12 +139,12 @@ hold_sale(struct session *session, const char *path)
 static int
 hold_temporary_sale(struct session *session)
 {
-	struct temporary temporary = {0};
+	static struct temporary temporary; /* the monitor keeps its address */
 	int rc;
 
-	if (!temporary_make(&temporary))
+	if (temporary_make(&temporary) != 0)
 		return EXIT_MISMATCH;
-	monitor_temporary(temporary.file);
+	monitor_temporary(&temporary);
 	rc = hold_sale(session, temporary.file);
 	if (session->n > 0 && *session->mismatch)
 		complain("the database is left in %s", temporary.file);
@@ -184,11 +160,11 @@ main(int argc, char **argv)
 	struct session session = {.options = &options};
 
 	switch (options_parse(&options, argc, argv)) {
-	case OPTIONS_DONE:
+	case ARGUMENTS_DONE:
 		return fflush(stdout) == 0 ? 0 : EXIT_MISMATCH;
-	case OPTIONS_BAD:
+	case ARGUMENTS_BAD:
 		return EXIT_USAGE;
-	case OPTIONS_RUN:
+	case ARGUMENTS_RUN:
 		break;
 	}
 	if (options.reconcile) {

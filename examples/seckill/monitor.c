@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * A thread beside the sale: it takes the signals, minds --seconds and shows the status line. All
+ * A thread beside the sale: it takes the signals, minds the time and shows the status line. All
  * other threads have the signals blocked, so that no system call of theirs is ever interrupted.
  */
-#include "seckill.h"
+#include "sale.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -22,14 +22,11 @@
 static struct {
 	sigset_t signals;
 	pthread_t thread;
-	struct shop *shop;
+	struct monitored watched;
+	uint64_t start;
 	int stopped_by; /* the signal that stopped the sale, this one or an earlier one */
 	uint64_t stopped_at;
-	bool shows_status;
-	char temporary[1024]; /* a database, or empty */
-
-	/* for the rates */
-	uint64_t time, offered;
+	const struct temporary *temporary;
 } monitor;
 
 void
@@ -55,47 +52,18 @@ monitor_block_signals(void)
 }
 
 void
-monitor_temporary(const char *path)
+monitor_temporary(const struct temporary *temporary)
 {
-	snprintf(monitor.temporary, sizeof monitor.temporary, "%s", path);
+	monitor.temporary = temporary;
 }
 
 static void
-remove_temporary(void)
+show_status(uint64_t now)
 {
-	store_remove(monitor.temporary);
-	*strrchr(monitor.temporary, '/') = '\0';
-	(void)rmdir(monitor.temporary);
-}
+	char text[256];
 
-static void
-show_status(struct shop *shop, uint64_t now)
-{
-	char text[256], a[TEXT_SIZE], b[TEXT_SIZE], c[TEXT_SIZE];
-	uint64_t offered = 0, sold = 0, elapsed = now - monitor.time;
-	int length;
-
-	for (uint64_t i = 0; i < shop->options->gateways; i++) {
-		const struct tally *tally = &shop->gateways[i]->tally;
-
-		offered += tally_read(&tally->offered);
-		sold += tally_read(&tally->outcomes[OUTCOME_SOLD]);
-	}
-	length = snprintf(text, sizeof text, "%-5s %s came (%s/s), %s sold",
-			  shop->async ? "async" : "sync", text_number(a, offered),
-			  text_number(b, (uint64_t)((double)(offered - monitor.offered) * 1e9 /
-						    (double)elapsed)),
-			  text_number(c, sold));
-	if (shop->async)
-		snprintf(text + length, sizeof text - (size_t)length,
-			 "; req %llu ord %llu note %llu stat %llu",
-			 (unsigned long long)queue_depth_approx(shop->requests),
-			 (unsigned long long)queue_depth_approx(shop->orders),
-			 (unsigned long long)queue_depth_approx(shop->notices),
-			 (unsigned long long)queue_depth_approx(shop->counts));
+	monitor.watched.status(monitor.watched.context, now, text, sizeof text);
 	status_show(text);
-	monitor.time = now;
-	monitor.offered = offered;
 }
 
 static void
@@ -105,25 +73,22 @@ stop_on(int signal_number, uint64_t now)
 		if (now - monitor.stopped_at < SAME_SIGNAL)
 			return;
 		/* Asked twice: whoever does that does not want to wait. */
-		if (*monitor.temporary)
-			remove_temporary();
+		if (monitor.temporary)
+			temporary_remove(monitor.temporary);
 		complain("%s again: the sale was not finished", strsignal(signal_number));
 		_exit(128 + signal_number);
 	}
 	monitor.stopped_by = signal_number;
 	monitor.stopped_at = now;
 	complain("%s: finishing what was accepted", strsignal(signal_number));
-	shop_stop(monitor.shop);
+	monitor.watched.stop(monitor.watched.context);
 }
 
 static void *
 watch(void *argument)
 {
-	struct shop *shop = argument;
-	uint64_t start = queue_now(), limit = shop->options->seconds * QUEUE_SECOND;
+	const struct monitored *watched = argument;
 
-	monitor.time = start;
-	monitor.offered = 0;
 	for (;;) {
 		struct timespec wait = {.tv_sec = 0, .tv_nsec = (long)REFRESH};
 		int signal_number = sigtimedwait(&monitor.signals, NULL, &wait);
@@ -133,21 +98,23 @@ watch(void *argument)
 			return NULL;
 		if (signal_number > 0)
 			stop_on(signal_number, now);
-		if (limit && now - start >= limit)
-			shop_stop(shop);
-		if (monitor.shows_status)
-			show_status(shop, now);
+		if (watched->limit && now - monitor.start >= watched->limit)
+			watched->stop(watched->context);
+		if (watched->status)
+			show_status(now);
 	}
 }
 
 int
-monitor_start(struct shop *shop)
+monitor_start(const struct monitored *monitored)
 {
 	int error;
 
-	monitor.shop = shop;
-	monitor.shows_status = status_is_possible();
-	error = pthread_create(&monitor.thread, NULL, watch, shop);
+	monitor.watched = *monitored;
+	if (!status_is_possible())
+		monitor.watched.status = NULL;
+	monitor.start = queue_now();
+	error = pthread_create(&monitor.thread, NULL, watch, &monitor.watched);
 	if (error)
 		return -error;
 	(void)pthread_setname_np(monitor.thread, "monitor");

@@ -7,8 +7,8 @@
  */
 #include "store.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 void
@@ -31,6 +31,7 @@ struct sums {
 	struct store *store;
 	long long run;
 	char mode[16];
+	bool has_topic; /* what came after the answers was subscribed to; else two steps */
 	char *mismatch;
 };
 
@@ -131,6 +132,95 @@ reconcile_requests(struct sums *sums)
 		      sum);
 }
 
+/* Of a sale behind HTTP: what left by status == what the calls said. */
+static void
+reconcile_answers(struct sums *sums)
+{
+	static const char statuses_sql[] =
+		"SELECT status, sum(requests) AS n FROM answers WHERE run = ?1 GROUP BY status"
+		" HAVING n > 0 ORDER BY status";
+	static const char answered_sql[] =
+		"SELECT coalesce(sum(requests), 0) FROM answers WHERE run = ?1";
+	static const char wrong_sql[] =
+		"SELECT count(*) FROM outcomes WHERE run = ?1 AND gateway = 0 AND requests <>"
+		" (SELECT coalesce(sum(requests), 0) FROM answers WHERE answers.run = ?1 AND"
+		"  answers.outcome = outcomes.outcome AND answers.reason = outcomes.reason)";
+	long long answered = ask(sums, answered_sql, NULL), wrong = ask(sums, wrong_sql, NULL);
+	sqlite3_stmt *statement;
+
+	print_number("answered by HTTP", answered);
+	fputs("   = outcomes, each for itself", stdout);
+	conclude_line(sums, wrong == 0, "%lld outcomes differ from what HTTP answered", wrong);
+	if (sqlite3_prepare_v2(sums->store->db, statuses_sql, -1, &statement, NULL) != SQLITE_OK)
+		return;
+	(void)sqlite3_bind_int64(statement, 1, sums->run);
+	while (sqlite3_step(statement) == SQLITE_ROW) {
+		char text[TEXT_SIZE];
+
+		printf("    %-16d %14s\n", sqlite3_column_int(statement, 0),
+		       text_number(text, (uint64_t)sqlite3_column_int64(statement, 1)));
+	}
+	(void)sqlite3_finalize(statement);
+}
+
+/* delivered + filtered + refused == published; seen + evicted == delivered */
+static void
+reconcile_subscriptions(struct sums *sums, long long published)
+{
+	sqlite3_stmt *statement;
+
+	if (sqlite3_prepare_v2(sums->store->db,
+			       "SELECT name, seen, filtered, refused, evicted, delivered"
+			       " FROM subscriptions WHERE run = ?1",
+			       -1, &statement, NULL) != SQLITE_OK)
+		return;
+	(void)sqlite3_bind_int64(statement, 1, sums->run);
+	puts("  order to                     seen       filtered        refused        evicted");
+	while (sqlite3_step(statement) == SQLITE_ROW) {
+		const char *name = (const char *)sqlite3_column_text(statement, 0);
+		long long sum = 0, delivered = sqlite3_column_int64(statement, 5);
+		long long stayed = delivered - sqlite3_column_int64(statement, 4);
+
+		printf("    %-14s", name);
+		for (int i = 1; i <= 4; i++) {
+			char text[TEXT_SIZE];
+
+			printf(" %14s",
+			       text_number(text, (uint64_t)sqlite3_column_int64(statement, i)));
+			sum += sqlite3_column_int64(statement, i);
+		}
+		conclude_line(
+			sums, sum == published && sqlite3_column_int64(statement, 1) == stayed,
+			"%s accounts for %lld of %lld orders, and saw %lld of %lld", name, sum,
+			published, (long long)sqlite3_column_int64(statement, 1), stayed);
+	}
+	(void)sqlite3_finalize(statement);
+}
+
+/* The orders, once stored, against what was done with them. */
+static void
+reconcile_steps(struct sums *sums, long long rows)
+{
+	static const char step_sql[] = "SELECT orders FROM steps WHERE run = ?1 AND step = ?2";
+	long long published, notified, counted;
+
+	print_number("", rows);
+	if (sums->has_topic) {
+		published = ask(sums, step_sql, "published");
+		fputs("   = published", stdout);
+		conclude_line(sums, rows == published, "%lld orders stored, %lld published", rows,
+			      published);
+		reconcile_subscriptions(sums, published);
+		return;
+	}
+	notified = ask(sums, step_sql, "notification");
+	counted = ask(sums, step_sql, "statistics");
+	fputs("   = notified = in the statistics", stdout);
+	conclude_line(sums, rows == notified && rows == counted,
+		      "%lld orders stored, %lld notified, %lld in the statistics", rows, notified,
+		      counted);
+}
+
 /* stock sold == rows in orders == successes told to users, in pieces and in orders */
 static void
 reconcile_orders(struct sums *sums)
@@ -143,7 +233,6 @@ reconcile_orders(struct sums *sums)
 		"SELECT count(*) FROM stock WHERE run = ?1 AND pieces - remaining <>"
 		" (SELECT coalesce(sum(quantity), 0) FROM orders"
 		"  WHERE orders.run = ?1 AND orders.item = stock.item)";
-	static const char step_sql[] = "SELECT orders FROM steps WHERE run = ?1 AND step = ?2";
 	long long rows = ask(sums, "SELECT count(*) FROM orders WHERE run = ?1", NULL);
 	long long told = ask(sums, told_sql, NULL);
 	long long left_stock =
@@ -152,17 +241,11 @@ reconcile_orders(struct sums *sums)
 		ask(sums, "SELECT coalesce(sum(quantity), 0) FROM orders WHERE run = ?1", NULL);
 	long long told_pieces = ask(sums, told_pieces_sql, NULL);
 	long long wrong_items = ask(sums, wrong_items_sql, NULL);
-	long long notified = ask(sums, step_sql, "notification");
-	long long counted = ask(sums, step_sql, "statistics");
 
 	print_number("orders", rows);
 	fputs("   = successes told to users", stdout);
 	conclude_line(sums, rows == told, "%lld orders stored, %lld successes told", rows, told);
-	print_number("", rows);
-	fputs("   = notified = in the statistics", stdout);
-	conclude_line(sums, rows == notified && rows == counted,
-		      "%lld orders stored, %lld notified, %lld in the statistics", rows, notified,
-		      counted);
+	reconcile_steps(sums, rows);
 	print_number("pieces in orders", stored);
 	fputs("   = stock sold = pieces told to users", stdout);
 	conclude_line(sums, stored == left_stock && stored == told_pieces && wrong_items == 0,
@@ -192,7 +275,10 @@ reconcile(struct sums *sums)
 			     sums->mode);
 		return;
 	}
+	sums->has_topic = ask(sums, "SELECT count(*) FROM subscriptions WHERE run = ?1", NULL) > 0;
 	reconcile_requests(sums);
+	if (sums->has_topic)
+		reconcile_answers(sums);
 	reconcile_orders(sums);
 	reconcile_users(sums);
 	putchar('\n');

@@ -1,143 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* What people read: figures, the comparison, messages, the status line. */
+/* What was asked for, and the comparison of what came of it. */
 #include "seckill.h"
 
-#include <pthread.h>
-#include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
-
-static const struct {
-	const char *name, *reason;
-} names[OUTCOMES] = {
-	[OUTCOME_SOLD] = {"sold", ""},
-	[OUTCOME_SOLD_OUT] = {"sold out", ""},
-	[OUTCOME_RATE_LIMITED] = {"rate-limited", ""},
-	[OUTCOME_FULL] = {"rejected", "queue full"},
-	[OUTCOME_DISCARDED] = {"rejected", "discarded"},
-	[OUTCOME_EVICTED] = {"rejected", "evicted"},
-	[OUTCOME_BOUGHT] = {"rejected", "bought already"},
-	[OUTCOME_RISK] = {"rejected", "risk"},
-	[OUTCOME_DATABASE] = {"rejected", "database failed"},
-	[OUTCOME_MEMORY] = {"rejected", "no memory"},
-	[OUTCOME_TIMED_OUT] = {"timed out", ""},
-	[OUTCOME_MALFORMED] = {"malformed", ""},
-};
-
-const char *
-outcome_name(enum outcome outcome)
-{
-	return names[outcome].name;
-}
-
-const char *
-outcome_reason(enum outcome outcome)
-{
-	return names[outcome].reason;
-}
-
-/* ---- Times ----------------------------------------------------------------------------------- */
-
-/* Eight buckets per power of two: bucket 8e + m holds (8 + m) << (e - 1) and up, from e = 1. */
-static unsigned
-bucket_of(uint64_t time)
-{
-	unsigned bits;
-
-	if (time < 8)
-		return (unsigned)time;
-	bits = 63 - (unsigned)__builtin_clzll(time);
-	return (bits - 2) * 8 + (unsigned)(time >> (bits - 3) & 7);
-}
-
-static uint64_t
-last_of(unsigned bucket)
-{
-	unsigned shift;
-
-	if (bucket < 8)
-		return bucket;
-	shift = bucket / 8 - 1;
-	return ((UINT64_C(8) + bucket % 8) << shift) + (UINT64_C(1) << shift) - 1;
-}
-
-void
-histogram_add(struct histogram *histogram, uint64_t time)
-{
-	histogram->count++;
-	histogram->buckets[bucket_of(time)]++;
-	if (time > histogram->max)
-		histogram->max = time;
-}
-
-void
-histogram_merge(struct histogram *into, const struct histogram *from)
-{
-	into->count += from->count;
-	if (from->max > into->max)
-		into->max = from->max;
-	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
-		into->buckets[i] += from->buckets[i];
-}
-
-uint64_t
-histogram_quantile(const struct histogram *histogram, double quantile)
-{
-	uint64_t wanted = (uint64_t)((double)histogram->count * quantile), seen = 0;
-
-	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
-		seen += histogram->buckets[i];
-		if (seen > wanted)
-			return last_of(i) < histogram->max ? last_of(i) : histogram->max;
-	}
-	return histogram->max;
-}
-
-/* ---- Text ------------------------------------------------------------------------------------ */
-
-const char *
-text_number(char text[TEXT_SIZE], uint64_t number)
-{
-	char digits[TEXT_SIZE], *to = text;
-	int n = snprintf(digits, sizeof digits, "%llu", (unsigned long long)number);
-
-	for (int i = 0; i < n; i++) {
-		if (i > 0 && (n - i) % 3 == 0)
-			*to++ = ',';
-		*to++ = digits[i];
-	}
-	*to = '\0';
-	return text;
-}
-
-const char *
-text_time(char text[TEXT_SIZE], uint64_t nanoseconds)
-{
-	static const struct {
-		const char *name;
-		double unit;
-	} units[] = {{"s", 1e9}, {"ms", 1e6}, {"us", 1e3}, {"ns", 1}};
-	const int n = sizeof units / sizeof *units;
-	double time = (double)nanoseconds;
-	int i = 0;
-
-	if (nanoseconds == 0)
-		return "-";
-	while (i < n - 1 && time < units[i].unit)
-		i++;
-	time /= units[i].unit;
-	snprintf(text, TEXT_SIZE, "%.*f %s",
-		 i == n - 1 || time >= 99.5 ? 0
-		 : time < 9.95		    ? 2
-					    : 1,
-		 time, units[i].name);
-	return text;
-}
-
-/* ---- The comparison -------------------------------------------------------------------------- */
 
 static void
 report_load(const struct options *options)
@@ -285,16 +151,17 @@ print_row(const char *name, const struct figures *columns, int n, text_fn *text,
 static void
 print_outcomes(const struct figures *columns, int n)
 {
-	for (int outcome = 0; outcome < OUTCOMES; outcome++) {
+	for (enum outcome outcome = 0; outcome < OUTCOMES; outcome++) {
 		char name[64], buffer[TEXT_SIZE];
+		const char *reason = outcome_reason(outcome);
 		uint64_t sum = 0;
 
 		for (int i = 0; i < n; i++)
 			sum += columns[i].outcomes[outcome];
 		if (sum == 0 && outcome != OUTCOME_SOLD)
 			continue;
-		snprintf(name, sizeof name, "%s%s%s", names[outcome].name,
-			 *names[outcome].reason ? ": " : "", names[outcome].reason);
+		snprintf(name, sizeof name, "%s%s%s", outcome_name(outcome), *reason ? ": " : "",
+			 reason);
 		printf("    %-28s", name);
 		for (int i = 0; i < n; i++)
 			printf(" %16s", text_number(buffer, columns[i].outcomes[outcome]));
@@ -324,62 +191,4 @@ report_comparison(const struct figures *columns, int n)
 	print_row("first request to last answer", columns, n, text_time, elapsed);
 	print_row("then, to finish all steps", columns, n, text_time, drain);
 	puts("Latency counts from the arrival, whether or not a gateway was free.\n");
-}
-
-/* ---- Messages and the status line ------------------------------------------------------------ */
-
-static pthread_mutex_t terminal = PTHREAD_MUTEX_INITIALIZER;
-static bool status_is_shown;
-
-bool
-status_is_possible(void)
-{
-	const char *kind = getenv("TERM");
-
-	return isatty(STDOUT_FILENO) && kind && *kind && strcmp(kind, "dumb") != 0;
-}
-
-/* With the lock held. */
-static void
-status_erase(void)
-{
-	if (status_is_shown) {
-		fputs("\r\033[K", stdout);
-		fflush(stdout);
-	}
-	status_is_shown = false;
-}
-
-void
-status_show(const char *text)
-{
-	struct winsize window;
-	int columns = 80;
-
-	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 1)
-		columns = window.ws_col;
-	pthread_mutex_lock(&terminal);
-	status_erase();
-	if (*text) {
-		/* One column less, so that the cursor stays on the line. */
-		printf("%.*s", columns - 1, text);
-		fflush(stdout);
-		status_is_shown = true;
-	}
-	pthread_mutex_unlock(&terminal);
-}
-
-void
-complain(const char *format, ...)
-{
-	va_list arguments;
-
-	pthread_mutex_lock(&terminal);
-	status_erase();
-	fputs("seckill: ", stderr);
-	va_start(arguments, format);
-	vfprintf(stderr, format, arguments);
-	va_end(arguments);
-	fputc('\n', stderr);
-	pthread_mutex_unlock(&terminal);
 }

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,18 +18,6 @@
 #define COUNTS_CAPACITY 1024
 #define NOTIFIERS 4
 #define STATISTICIANS 2
-
-void *
-shop_allocate(size_t size)
-{
-	return SECKILL_ALLOCATOR.allocate(SECKILL_ALLOCATOR.context, size, alignof(max_align_t));
-}
-
-void
-shop_free(void *memory, size_t size)
-{
-	SECKILL_ALLOCATOR.release(SECKILL_ALLOCATOR.context, memory, size, alignof(max_align_t));
-}
 
 /* ---- Setting up ------------------------------------------------------------------------------ */
 
@@ -118,11 +105,26 @@ open_gateways(struct shop *shop)
 }
 
 static int
+open_sale(struct shop *shop)
+{
+	const struct options *options = shop->options;
+
+	return sale_init(&shop->sale,
+			 &(struct sale_terms){.items = options->items,
+					      .stock = options->stock,
+					      .risk_us = options->risk_us,
+					      .stock_us = options->stock_us,
+					      .risk_percent = options->risk_percent,
+					      .seed = options->seed},
+			 shop->store);
+}
+
+static int
 open_shop(struct shop *shop)
 {
 	int rc;
 
-	if ((rc = steps_init(shop)) || (rc = open_bucket(shop)) || (rc = open_gateways(shop)))
+	if ((rc = open_sale(shop)) || (rc = open_bucket(shop)) || (rc = open_gateways(shop)))
 		return rc;
 	if (!shop->async)
 		return 0;
@@ -146,6 +148,17 @@ drain(struct shop *shop)
 	(void)queue_pool_stop(shop->statisticians, QUEUE_POOL_DRAIN, QUEUE_NEVER);
 }
 
+static void
+free_unstored(struct shop *shop)
+{
+	while (shop->unstored) {
+		struct order *order = shop->unstored;
+
+		shop->unstored = order->next;
+		sale_free(order, sizeof *order);
+	}
+}
+
 /* Also for a shop that was opened in part only. */
 static void
 close_shop(struct shop *shop)
@@ -159,7 +172,56 @@ close_shop(struct shop *shop)
 	(void)queue_destroy(shop->counts);
 	for (uint64_t i = 0; i < shop->options->gateways; i++)
 		gateway_destroy(shop->gateways[i]);
-	steps_fini(shop);
+	free_unstored(shop);
+	sale_fini(&shop->sale);
+}
+
+/* ---- What the monitor shows and does ---------------------------------------------------------- */
+
+static void
+stop(void *context)
+{
+	shop_stop(context);
+}
+
+static void
+write_status(void *context, uint64_t now, char *text, size_t size)
+{
+	struct shop *shop = context;
+	char a[TEXT_SIZE], b[TEXT_SIZE], c[TEXT_SIZE];
+	uint64_t offered = 0, sold = 0, elapsed = now - shop->status_time;
+	int length;
+
+	for (uint64_t i = 0; i < shop->options->gateways; i++) {
+		const struct tally *tally = &shop->gateways[i]->tally;
+
+		offered += tally_read(&tally->offered);
+		sold += tally_read(&tally->outcomes[OUTCOME_SOLD]);
+	}
+	length = snprintf(text, size, "%-5s %s came (%s/s), %s sold",
+			  shop->async ? "async" : "sync", text_number(a, offered),
+			  text_number(b, (uint64_t)((double)(offered - shop->status_offered) * 1e9 /
+						    (double)elapsed)),
+			  text_number(c, sold));
+	if (shop->async)
+		snprintf(text + length, size - (size_t)length,
+			 "; req %llu ord %llu note %llu stat %llu",
+			 (unsigned long long)queue_depth_approx(shop->requests),
+			 (unsigned long long)queue_depth_approx(shop->orders),
+			 (unsigned long long)queue_depth_approx(shop->notices),
+			 (unsigned long long)queue_depth_approx(shop->counts));
+	shop->status_time = now;
+	shop->status_offered = offered;
+}
+
+static int
+watch(struct shop *shop)
+{
+	shop->status_time = queue_now();
+	return monitor_start(&(struct monitored){.stop = stop,
+						 .status = write_status,
+						 .context = shop,
+						 .limit = shop->options->seconds * QUEUE_SECOND});
 }
 
 /* ---- The sale -------------------------------------------------------------------------------- */
@@ -204,9 +266,24 @@ add_up(const struct shop *shop, struct figures *out)
 		out->pieces += tally_read(&tally->pieces);
 		for (int outcome = 0; outcome < OUTCOMES; outcome++)
 			out->outcomes[outcome] += tally_read(&tally->outcomes[outcome]);
-		histogram_merge(&out->answers, &tally->answers);
-		histogram_merge(&out->sales, &tally->sales);
+		histogram_merge(&out->answers, &shop->gateways[i]->answer_times);
+		histogram_merge(&out->sales, &shop->gateways[i]->sale_times);
 	}
+}
+
+/* What the database is told for the sums. */
+static int
+tell(struct store *store, const void *context)
+{
+	const struct shop *shop = context;
+
+	for (uint64_t i = 0; i < shop->options->gateways; i++)
+		if (store_tell_tally(store, i, &shop->gateways[i]->tally) != 0)
+			return -1;
+	if (store_tell_stock(store, &shop->sale) != 0 ||
+	    store_tell_step(store, "notification", atomic_load(&shop->notified)) != 0)
+		return -1;
+	return store_tell_step(store, "statistics", atomic_load(&shop->counted));
 }
 
 static void
@@ -267,7 +344,7 @@ shop_run(struct shop *shop, struct figures *out)
 	int rc = open_shop(shop);
 
 	if (rc == 0)
-		rc = monitor_start(shop);
+		rc = watch(shop);
 	if (rc == 0) {
 		rc = sell(shop, out);
 		shop->stopped_by = monitor_end();
@@ -275,7 +352,7 @@ shop_run(struct shop *shop, struct figures *out)
 	if (rc) {
 		complain("the sale cannot be held: %s", strerror(-rc));
 	} else {
-		store_end(shop->store, shop);
+		store_end(shop->store, tell, shop);
 		plan_measure(shop, out);
 		if (shop->options->verbose && shop->async)
 			print_queues(shop);

@@ -45,16 +45,6 @@ struct source {
 	uint64_t steady, total;
 };
 
-uint64_t
-mix(uint64_t number)
-{
-	/* The finalizer of splitmix64 (Steele, Lea, Flood: Fast Splittable PRNGs, 2014). */
-	number += UINT64_C(0x9e3779b97f4a7c15);
-	number = (number ^ number >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	number = (number ^ number >> 27) * UINT64_C(0x94d049bb133111eb);
-	return number ^ number >> 31;
-}
-
 /* ---- The generator --------------------------------------------------------------------------- */
 
 /* After every so many users, one of them is impatient and asks again. */

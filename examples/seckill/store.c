@@ -4,10 +4,10 @@
  * The database: every order, and at the end of a run what the shop's threads say about it, which
  * reconcile.c then compares. A database holds any number of runs.
  */
-#include "seckill.h"
 #include "store.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -32,12 +32,18 @@ static const char schema[] =
 	"CREATE " temporary " TABLE IF NOT EXISTS stock (run INTEGER, item INTEGER,"               \
 	" pieces INTEGER, remaining INTEGER);"                                                     \
 	"CREATE " temporary " TABLE IF NOT EXISTS steps (run INTEGER, step TEXT,"                  \
-	" orders INTEGER);"
+	" orders INTEGER);"                                                                        \
+	"CREATE " temporary " TABLE IF NOT EXISTS answers (run INTEGER, outcome TEXT,"             \
+	" reason TEXT, status INTEGER, requests INTEGER);"                                         \
+	"CREATE " temporary " TABLE IF NOT EXISTS subscriptions (run INTEGER, name TEXT,"          \
+	" delivered INTEGER, filtered INTEGER, refused INTEGER, evicted INTEGER, seen INTEGER);"
 
 static const char copy_sums[] = "INSERT INTO temp.offered SELECT * FROM main.offered;"
 				"INSERT INTO temp.outcomes SELECT * FROM main.outcomes;"
 				"INSERT INTO temp.stock SELECT * FROM main.stock;"
-				"INSERT INTO temp.steps SELECT * FROM main.steps;";
+				"INSERT INTO temp.steps SELECT * FROM main.steps;"
+				"INSERT INTO temp.answers SELECT * FROM main.answers;"
+				"INSERT INTO temp.subscriptions SELECT * FROM main.subscriptions;";
 
 /* ---- Opening --------------------------------------------------------------------------------- */
 
@@ -99,8 +105,8 @@ make_tables(struct store *store, uint64_t pages)
 	    execute(store, schema) || execute(store, SUMS("")) ||
 	    (pages > 0 && execute(store, limit)) ||
 	    sqlite3_prepare_v2(store->db,
-			       "INSERT INTO orders (run, user, item, quantity)"
-			       " VALUES (?, ?, ?, ?)",
+			       "INSERT INTO orders (run, user, item, quantity, id)"
+			       " VALUES (?, ?, ?, ?, ?)",
 			       -1, &store->insert, NULL))
 		return complain_about_database(store);
 	return 0;
@@ -221,6 +227,16 @@ store_begin(struct store *store, const char *mode)
 	return rc == SQLITE_DONE ? store->run : -1;
 }
 
+uint64_t
+store_free_id(struct store *store)
+{
+	long long id = ask(store, "SELECT coalesce(max(id), 0) + 1 FROM orders");
+
+	if (id < 1)
+		(void)complain_about_database(store);
+	return id < 1 ? 0 : (uint64_t)id;
+}
+
 static int
 insert_order(struct store *store, const struct order *order)
 {
@@ -229,6 +245,10 @@ insert_order(struct store *store, const struct order *order)
 	(void)sqlite3_bind_int64(store->insert, 2, (sqlite3_int64)order->user);
 	(void)sqlite3_bind_int64(store->insert, 3, order->item);
 	(void)sqlite3_bind_int64(store->insert, 4, order->quantity);
+	if (order->id)
+		(void)sqlite3_bind_int64(store->insert, 5, (sqlite3_int64)order->id);
+	else
+		(void)sqlite3_bind_null(store->insert, 5);
 	return sqlite3_step(store->insert) == SQLITE_DONE ? 0 : -1;
 }
 
@@ -287,15 +307,15 @@ insert_numbers(struct store *store, const char *sql, const char *first, const ch
 	return sqlite3_finalize(insert) == SQLITE_OK && rc == SQLITE_DONE ? 0 : -1;
 }
 
-static int
-insert_gateway(struct store *store, uint64_t number, const struct tally *tally)
+int
+store_tell_tally(struct store *store, uint64_t gateway, const struct tally *tally)
 {
-	uint64_t offered[] = {number, tally_read(&tally->offered)};
+	uint64_t offered[] = {gateway, tally_read(&tally->offered)};
 
 	if (insert_numbers(store, "INSERT INTO offered VALUES (?, ?, ?)", NULL, NULL, offered, 2))
 		return -1;
 	for (enum outcome outcome = 0; outcome < OUTCOMES; outcome++) {
-		uint64_t numbers[] = {number, tally_read(&tally->outcomes[outcome]),
+		uint64_t numbers[] = {gateway, tally_read(&tally->outcomes[outcome]),
 				      outcome == OUTCOME_SOLD ? tally_read(&tally->pieces) : 0};
 
 		if (insert_numbers(store,
@@ -307,40 +327,55 @@ insert_gateway(struct store *store, uint64_t number, const struct tally *tally)
 	return 0;
 }
 
-static int
-insert_step(struct store *store, const char *step, uint64_t orders)
+int
+store_tell_stock(struct store *store, const struct sale *sale)
 {
-	return insert_numbers(store, "INSERT INTO steps VALUES (?, ?, ?)", step, NULL, &orders, 1);
-}
-
-static int
-insert_all(struct store *store, const struct shop *shop)
-{
-	for (uint64_t i = 0; i < shop->options->gateways; i++)
-		if (insert_gateway(store, i, &shop->gateways[i]->tally))
-			return -1;
-	for (uint64_t i = 0; i < shop->options->items; i++) {
-		uint64_t numbers[] = {i + 1, shop->options->stock, atomic_load(&shop->stock[i])};
+	for (uint64_t i = 0; i < sale->terms.items; i++) {
+		uint64_t numbers[] = {i + 1, sale->terms.stock, atomic_load(&sale->stock[i])};
 
 		if (insert_numbers(store, "INSERT INTO stock VALUES (?, ?, ?, ?)", NULL, NULL,
 				   numbers, 3))
 			return -1;
 	}
-	if (insert_step(store, "notification", atomic_load(&shop->notified)))
-		return -1;
-	return insert_step(store, "statistics", atomic_load(&shop->counted));
+	return 0;
+}
+
+int
+store_tell_step(struct store *store, const char *step, uint64_t orders)
+{
+	return insert_numbers(store, "INSERT INTO steps VALUES (?, ?, ?)", step, NULL, &orders, 1);
+}
+
+int
+store_tell_answers(struct store *store, enum outcome outcome, int status, uint64_t requests)
+{
+	uint64_t numbers[] = {(uint64_t)status, requests};
+
+	return insert_numbers(store, "INSERT INTO answers VALUES (?, ?, ?, ?, ?)",
+			      outcome_name(outcome), outcome_reason(outcome), numbers, 2);
+}
+
+int
+store_tell_subscription(struct store *store, const struct subscription_sums *sums)
+{
+	uint64_t numbers[] = {sums->delivered, sums->filtered, sums->refused, sums->evicted,
+			      sums->seen};
+
+	return insert_numbers(store, "INSERT INTO subscriptions VALUES (?, ?, ?, ?, ?, ?, ?)",
+			      sums->name, NULL, numbers, 5);
 }
 
 void
-store_end(struct store *store, const struct shop *shop)
+store_end(struct store *store, int (*tell)(struct store *store, const void *context),
+	  const void *context)
 {
-	if (execute(store, "BEGIN IMMEDIATE") == 0 && insert_all(store, shop) == 0 &&
+	if (execute(store, "BEGIN IMMEDIATE") == 0 && tell(store, context) == 0 &&
 	    execute(store, "COMMIT") == 0)
 		return;
 	complain("database %s: %s; the counts of this run are in memory only", store->path,
 		 sqlite3_errmsg(store->db));
 	(void)execute(store, "ROLLBACK");
 	/* Tables in memory hide those of the same names in the file from this connection. */
-	if (execute(store, SUMS("TEMP")) || execute(store, copy_sums) || insert_all(store, shop))
+	if (execute(store, SUMS("TEMP")) || execute(store, copy_sums) || tell(store, context))
 		(void)complain_about_database(store);
 }

@@ -3,7 +3,7 @@
 #define SECKILL_STORE_H
 
 /* What store.c and reconcile.c share, and nobody else needs to know. */
-#include "seckill.h"
+#include "sale.h"
 
 #include <pthread.h>
 #include <sqlite3.h>

@@ -18,7 +18,13 @@ libjemalloc-dev jemalloc/jemalloc.h
 demo="$build"'
 libsqlite3-dev sqlite3.h
 '
-check="$demo"'
+demo_http="$demo"'
+libmicrohttpd-dev microhttpd.h
+wrk wrk
+curl curl
+jq jq
+'
+check="$demo_http"'
 g++ g++
 clang clang
 libcriterion-dev criterion/criterion.h
@@ -32,8 +38,9 @@ cppcheck cppcheck
 mandoc mandoc
 shellcheck shellcheck
 gnuplot-nox gnuplot
-jq jq
 tidy tidy
+chromium chromium
+chromium-driver chromedriver
 '
 model='
 gcc gcc
@@ -74,6 +81,7 @@ goal=$1
 may_install=$2
 case $goal in
 demo) wanted=$demo ;;
+demo-http) wanted=$demo_http ;;
 check) wanted=$check ;;
 check-model) wanted=$model ;;
 bench) wanted=$bench ;;
