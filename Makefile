@@ -6,6 +6,7 @@
 #: Targets
 #:   all             libconveyor.a (this is what plain `make` does)
 #:   demo            the flash sale: installs what is missing, builds it, runs it
+#:   demo-http       the same behind HTTP, under a load that wrk makes, with a page that shows it
 #:   check           every test there is: installs what is missing, builds all variants, runs them
 #:   check-unit      the unit tests of one build
 #:   check-stress    the stress programs of one build, $(SECONDS_EACH) seconds each
@@ -34,6 +35,7 @@
 #:   RUN             a command that test programs are run with, such as an emulator
 #:   SECONDS_EACH    how long each stress program runs; 2
 #:   DEMO_ARGS       further arguments for the flash sale
+#:   DEMO_HTTP_ARGS  the same for demo-http; with --stay it stays up until Ctrl-C
 #:   BENCH_ARGS      arguments for the report; --quick
 #:   BENCH_CFLAGS    what all of queue-bench is compiled with; -O3 -march=native
 #:   PEERS           no: queue-bench without other libraries' queues
@@ -53,6 +55,7 @@ DEPS ?= yes
 RUN ?=
 SECONDS_EACH ?= 2
 DEMO_ARGS ?=
+DEMO_HTTP_ARGS ?=
 BENCH_ARGS ?= --quick
 BENCH_CFLAGS ?= -O3 -march=native
 PEERS ?= yes
@@ -304,7 +307,7 @@ endef
 # Under another name, so that `make -n` does not take the scripts for a make and run them.
 SUBMAKE := $(MAKE)
 
-.PHONY: check demo run-demo
+.PHONY: check demo run-demo demo-http run-demo-http
 check:
 	@test/support/deps.sh check $(DEPS)
 	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' test/support/check.sh all
@@ -315,6 +318,13 @@ demo:
 
 run-demo: $(SECKILL)
 	@examples/seckill/demo.sh $(SECKILL) $(DEMO_ARGS)
+
+demo-http:
+	@test/support/deps.sh demo-http $(DEPS)
+	@$(MAKE) --no-print-directory run-demo-http
+
+run-demo-http: $(GATEWAY)
+	@CC='$(CC)' examples/seckill/gateway/demo.sh $(GATEWAY) $(DEMO_HTTP_ARGS)
 
 STEPS := gcc clang c11 address thread aarch64 headers install man
 .PHONY: $(STEPS:%=check-%) check-model lint

@@ -66,6 +66,7 @@ together()
 # The scripts in test/programs drive the example programs as their users would. Each is one test,
 # passed when it exits 0 within ten minutes. In its environment it finds
 #   SECKILL   the path of the flash sale's program
+#   GATEWAY   the path of the flash sale's service
 #   EXAMPLES  the directory of the programs built from examples/*.c
 #   QUEUE_BENCH  the path of queue-bench
 #   BUILD     a directory of its own to write into, empty at first
@@ -80,6 +81,7 @@ run_programs()
 		mkdir -p "$check/$name"
 		# shellcheck disable=SC2086,SC2154
 		report "$name" env SECKILL="$check/gcc/examples/seckill" \
+			GATEWAY="$check/gcc/examples/seckill-gateway" \
 			QUEUE_BENCH="$check/gcc/bench/queue-bench" EXAMPLES="$check/gcc/examples" \
 			BUILD="$check/$name" CC=gcc $limit "$script"
 	done

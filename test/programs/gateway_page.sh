@@ -1,0 +1,402 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# gateway_page.sh: the page of the flash sale's service in Chromium without a screen, which is driven
+# by curl over the WebDriver protocol. Prints "ok NAME" or "not ok NAME" for each case; exits 1 when
+# one of them failed. In the environment: GATEWAY, the service's path; BUILD, a directory to write
+# into, which is optional; page.png in it shows what the page looked like.
+set -u
+
+: "${GATEWAY:?the path of the program}"
+if [ -n "${BUILD:-}" ]; then
+	work=$BUILD
+else
+	work=$(mktemp -d) || exit 1
+fi
+work=$(cd "$work" && pwd) || exit 1
+failures=0
+driver_pid=
+service_pid=
+session=
+
+# Nothing stays. A browser that its driver has left behind is known by its profile.
+clean_up()
+{
+	[ -z "$session" ] || browser DELETE '' >/dev/null 2>&1
+	end "$driver_pid"
+	end "$service_pid"
+	for process in /proc/[0-9]*; do
+		if tr '\0' '\n' 2>/dev/null <"$process/cmdline" |
+			grep -qxF -e "--user-data-dir=$work/profile"; then
+			kill -s KILL "${process#/proc/}" 2>/dev/null
+		fi
+	done
+	rm -rf "${work:?}/profile" "${work:?}/home"
+	[ -n "${BUILD:-}" ] || rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+end()
+{
+	[ -n "$1" ] || return 0
+	kill -s TERM "$1" 2>/dev/null
+	wait "$1" 2>/dev/null
+}
+
+# ---- What cases are written with ----------------------------------------------------------------
+
+# Says why the case at hand fails.
+because()
+{
+	[ -n "$why" ] || why=$*
+}
+
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for()
+{
+	tries=$(($1 * 10))
+	shift
+	while ! "$@"; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || return 1
+		sleep 0.1
+	done
+}
+
+# gives TEXT COMMAND...: whether that is what the command prints.
+gives()
+{
+	expected=$1
+	shift
+	[ "$("$@")" = "$expected" ]
+}
+
+# try NAME FUNCTION [ARGUMENT]...: one case.
+try()
+{
+	name=$1
+	why=
+	shift
+	"$@"
+	if [ -z "$why" ]; then
+		echo "ok $name"
+		return
+	fi
+	echo "not ok $name"
+	echo "# $why"
+	tail -n 5 "$work/answer" | cut -c 1-1000 | sed 's/^/# driver: /'
+	sed 's/^/# service: /' "$work/err" | tail -n 20
+	failures=$((failures + 1))
+}
+
+give_up()
+{
+	echo "not ok $1"
+	echo "# $2"
+	sed 's/^/# /' "$3" | cut -c 1-1000 | tail -n 20
+	exit 1
+}
+
+# ---- The service --------------------------------------------------------------------------------
+
+# start_service PORT: page and admin are where it is.
+start_service()
+{
+	"$GATEWAY" --port "$1" --stock 100000 --workers 8 --rate 0 --risk-us 200 --quiet \
+		>"$work/out" 2>"$work/err" &
+	service_pid=$!
+	wait_for 20 is_up && [ -n "$admin" ]
+}
+
+# The page's address is printed before the other.
+is_up()
+{
+	admin=$(sed -n 's/^admin //p' "$work/out")
+	page=$(sed -n 's/^page //p' "$work/out")
+	[ -n "$admin" ] || ! kill -0 "$service_pid" 2>/dev/null
+}
+
+# number NAME: of the service's metrics.
+number()
+{
+	curl -s --max-time 10 "${page}metrics" | sed -n "s/^$1 //p"
+}
+
+# ---- The browser --------------------------------------------------------------------------------
+
+# browser METHOD PATH [JSON]: a command to the session; prints the value of the answer. Fails when
+# the driver does not answer, or says that something is wrong.
+browser()
+{
+	curl -s --max-time 60 -X "$1" ${3+-d "$3"} "$driver/session${session:+/$session}$2" \
+		>"$work/answer" || return 1
+	jq -r '.value' "$work/answer"
+	jq -e '.value.error? == null' "$work/answer" >/dev/null 2>&1
+}
+
+# run SCRIPT: JavaScript in the page; prints what it returns.
+run()
+{
+	browser POST /execute/sync "$(jq -n --arg script "$1" '{ script: $script, args: [] }')"
+}
+
+# click ID, and type ID TEXT: as users do.
+click()
+{
+	browser POST "/element/$(find_element "$1")/click" '{}' >/dev/null ||
+		because "$1 cannot be clicked"
+}
+
+type_into()
+{
+	# Instead of what is there: control and A.
+	browser POST "/element/$(find_element "$1")/value" \
+		"{ \"text\": \"\\uE009a\\uE000$2\" }" >/dev/null || because "nothing can be typed into $1"
+}
+
+find_element()
+{
+	browser POST /element "{ \"using\": \"css selector\", \"value\": \"#$1\" }" |
+		jq -r 'to_entries[0].value'
+}
+
+# shows ID TEXT: whether the element does.
+shows()
+{
+	[ "$(run "return document.getElementById('$1').textContent")" = "$2" ]
+}
+
+# total NAME: a tile's figure.
+total()
+{
+	run "return document.getElementById('total-$1').textContent.replace(/[^0-9]/g, '')"
+}
+
+is_more()
+{
+	[ "$(total "$1")" -gt "$2" ] 2>/dev/null
+}
+
+start_driver()
+{
+	mkdir -p "$work/home"
+	HOME=$work/home chromedriver --port=0 >"$work/driver" 2>&1 &
+	driver_pid=$!
+	wait_for 30 driver_is_up
+}
+
+driver_is_up()
+{
+	port=$(sed -n 's/.*started successfully on port \([0-9]*\).*/\1/p' "$work/driver")
+	driver=http://127.0.0.1:$port
+	[ -n "$port" ] && curl -s --max-time 5 -o "$work/answer" "$driver/status"
+}
+
+start_browser()
+{
+	arguments='["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+		"--disable-background-networking", "--disable-component-update", "--disable-sync",
+		"--disable-dev-shm-usage", "--user-data-dir='$work/profile'"]'
+	id=$(browser POST '' "{ \"capabilities\": { \"alwaysMatch\": {
+		\"goog:chromeOptions\": { \"args\": $arguments },
+		\"goog:loggingPrefs\": { \"browser\": \"ALL\" } } } }" | jq -r '.sessionId? // empty')
+	session=$id
+	[ -n "$session" ]
+}
+
+# window WIDTH HEIGHT, as the page sees it.
+window()
+{
+	browser POST /goog/cdp/execute "{ \"cmd\": \"Emulation.setDeviceMetricsOverride\", \"params\": {
+		\"width\": $1, \"height\": $2, \"deviceScaleFactor\": 1, \"mobile\": false } }" >/dev/null ||
+		because 'the window cannot be resized'
+}
+
+# ---- Cases --------------------------------------------------------------------------------------
+
+the_page_loads()
+{
+	window 1280 1120
+	browser POST /url "{ \"url\": \"$page\" }" >/dev/null || because 'it does not load'
+	[ "$(run 'return document.title')" = 'Flash sale' ] || because 'it has another title'
+	wait_for 20 shows state connected || because 'no event arrives'
+	[ "$(run "return document.querySelectorAll('canvas').length")" = 4 ] ||
+		because 'there are not four charts'
+}
+
+tiles_follow_the_service()
+{
+	before=$(total sold)
+	for user in 1 2 3 4 5; do
+		curl -s --max-time 10 -o /dev/null -X POST "${page}buy?user=$user&item=1"
+	done
+	wait_for 10 is_more sold "$before" || because 'what is sold does not go up'
+	wait_for 10 all_offered_are_shown ||
+		because "it shows $(total offered) offered"
+	[ "$(total workers)" = 8 ] || because "it shows $(total workers) workers"
+}
+
+all_offered_are_shown()
+{
+	[ "$(total offered)" = "$(number seckill_offered_total)" ]
+}
+
+the_burst_button_works()
+{
+	before=$(total sold)
+	type_into burst-users 4000
+	type_into burst-ms 800
+	click burst-start
+	wait_for 20 shows said '4,000 users come within 800 ms.' || because 'it does not say so'
+	wait_for 20 is_more sold "$before" || because 'nothing is sold'
+	wait_for 20 gives 4000 number seckill_burst_offered_total ||
+		because "$(number seckill_burst_offered_total) users came"
+}
+
+# Curves have colours; axes, labels and grids are grey. Index: of a chart.
+has_a_curve()
+{
+	coloured=$(run "
+		const canvas = document.querySelectorAll('canvas')[$1];
+		const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+		let coloured = 0;
+		for (let i = 0; i < data.length; i += 4) {
+			const [red, green, blue, alpha] = data.slice(i, i + 4);
+			const spread = Math.max(red, green, blue) - Math.min(red, green, blue);
+			coloured += alpha > 100 && spread > 60;
+		}
+		return coloured;")
+	[ "$coloured" -gt 100 ] 2>/dev/null
+}
+
+charts_draw()
+{
+	for chart in 0 1 2; do
+		wait_for 10 has_a_curve $chart || because "chart $chart: $coloured coloured pixels"
+	done
+	# Enough have bought already for the fourth to have something to show.
+	wait_for 20 refusals_are_drawn || because "chart 3: $coloured coloured pixels"
+}
+
+refusals_are_drawn()
+{
+	for user in 1 2 3 4 5; do
+		curl -s --max-time 10 -o /dev/null -X POST "${page}buy?user=$user&item=1"
+	done
+	has_a_curve 3
+}
+
+the_burst_button_says_when_one_is_running()
+{
+	type_into burst-users 100
+	type_into burst-ms 4000
+	click burst-start
+	wait_for 10 shows said '100 users come within 4,000 ms.' || because 'it does not start'
+	click burst-start
+	wait_for 10 shows said 'A burst is running already.' || because 'it does not say so'
+}
+
+workers_can_be_set()
+{
+	click workers-more
+	wait_for 10 gives 9 total workers || because "+ makes $(total workers)"
+	click workers-fewer
+	wait_for 10 gives 8 total workers || because "- makes $(total workers)"
+	# Enter.
+	type_into workers-wanted '3\uE007'
+	wait_for 10 gives 3 total workers || because "3 makes $(total workers)"
+	[ "$(curl -s --max-time 10 "${admin}workers" | jq .workers)" = 3 ] ||
+		because 'the service has another number of them'
+}
+
+subscriptions_are_listed()
+{
+	names=$(run "return [...document.querySelectorAll('#subscriptions th')]
+		.map((cell) => cell.textContent).join(' ')")
+	[ "$names" = 'payment risk sms analytics writer' ] || because "these are: $names"
+	wait_for 20 all_sold_were_written ||
+		because "the writer has seen $(seen_by_writer) of $(total sold)"
+}
+
+all_sold_were_written()
+{
+	[ "$(seen_by_writer)" = "$(total sold)" ]
+}
+
+seen_by_writer()
+{
+	run "return document.querySelectorAll('#subscriptions tr')[4].cells[1].textContent
+		.replace(/[^0-9]/g, '')"
+}
+
+it_fits()
+{
+	window "$1" 1120
+	wider=$(run 'const root = document.documentElement;
+		const table = document.querySelector(".scroll");
+		return Math.max(root.scrollWidth - root.clientWidth, table.scrollWidth - table.clientWidth)')
+	[ "$wider" = 0 ] || because "it is $wider pixels too wide"
+	sharp=$(run 'return [...document.querySelectorAll("canvas")].every((canvas) =>
+		canvas.clientWidth > 200 && canvas.clientHeight > 100)')
+	[ "$sharp" = true ] || because 'charts are too small'
+}
+
+the_picture_is_taken()
+{
+	window 1280 1120
+	browser GET /screenshot | base64 -d >"$work/page.png" || because 'there is none'
+	[ "$(wc -c <"$work/page.png")" -gt 20000 ] || because 'it is empty'
+}
+
+nothing_comes_from_elsewhere()
+{
+	elsewhere=$(run "return performance.getEntriesByType('resource').map((entry) => entry.name)
+		.filter((name) => !name.startsWith('$page') && !name.startsWith('$admin')).join(' ')")
+	[ -z "$elsewhere" ] || because "$elsewhere"
+}
+
+the_console_is_empty()
+{
+	# What a refused burst answers is reported there by the browser itself.
+	said=$(browser POST /se/log '{ "type": "browser" }' |
+		jq -r '.[].message' | grep -v '/burst?.* 409 ')
+	[ -z "$said" ] || because "$said"
+}
+
+it_says_when_the_service_is_gone()
+{
+	port=${page#http://127.0.0.1:}
+	end "$service_pid"
+	service_pid=
+	wait_for 20 shows state disconnected || because 'it does not notice'
+	start_service "${port%/}" || because 'the service does not start again'
+	wait_for 20 shows state connected || because 'it does not connect again'
+	wait_for 20 gives 0 total sold || because "it still shows $(total sold) sold"
+}
+
+# -------------------------------------------------------------------------------------------------
+
+touch "$work/out" "$work/err" "$work/driver" "$work/answer"
+start_service 0 || give_up 'the service starts' "$GATEWAY does not say where it is" "$work/err"
+command -v chromedriver >/dev/null ||
+	give_up 'there is a browser' 'no chromedriver: install chromium and chromium-driver' "$work/err"
+start_driver || give_up 'the driver starts' 'chromedriver says:' "$work/driver"
+start_browser || give_up 'the browser starts' 'Chromium cannot run here; its driver says:' "$work/answer"
+
+try 'the page loads' the_page_loads
+try 'tiles follow the service' tiles_follow_the_service
+try 'the burst button works' the_burst_button_works
+try 'charts draw' charts_draw
+try 'the burst button says when one is running' the_burst_button_says_when_one_is_running
+try 'workers can be added and removed' workers_can_be_set
+try 'subscriptions are listed' subscriptions_are_listed
+try 'it fits 1280 pixels' it_fits 1280
+try 'it fits 400 pixels' it_fits 400
+try 'its picture is taken' the_picture_is_taken
+try 'nothing comes from elsewhere' nothing_comes_from_elsewhere
+try 'the console is empty' the_console_is_empty
+try 'it says when the service is gone, and connects again' it_says_when_the_service_is_gone
+
+[ $failures -eq 0 ]
