@@ -2,7 +2,7 @@
 /*
  * Decoupling: the shop publishes an order once and knows nobody who wants it. Behind the topic each
  * party has a queue and a policy of its own: payments must not be lost, so the shop waits for them;
- * an SMS that finds no room is not sent; statistics look at the newest orders only.
+ * of the text messages the oldest gives way; statistics leave out what finds no room.
  */
 #include <conveyor.h>
 
@@ -92,8 +92,8 @@ main(void)
 	struct party parties[] = {
 		{.name = "payment", .wants = {.capacity = 64, .policy = QUEUE_BLOCK}},
 		{.name = "sms",
-		 .wants = {.capacity = 64, .policy = QUEUE_DISCARD, .any_of = WANTS_SMS}},
-		{.name = "statistics", .wants = {.capacity = 64, .policy = QUEUE_DISCARD_OLDEST}},
+		 .wants = {.capacity = 64, .policy = QUEUE_DISCARD_OLDEST, .any_of = WANTS_SMS}},
+		{.name = "statistics", .wants = {.capacity = 64, .policy = QUEUE_DISCARD}},
 	};
 	struct queue_topic *topic;
 	int wrong = 0;
