@@ -139,14 +139,15 @@ is_exclusive(const struct queue_message *message)
 	return queue_impl_load32_acq(&message->references) == 1; /* TOPIC2 acquire */
 }
 
-/* False: others hold it, and may be reading other tags. */
-static bool
+/* False: it has other tags, which those who got it may be reading. */
+static inline bool
 set_tags(struct queue_message *message, uint64_t tags)
 {
-	if (message->tags == tags)
+	if (message->published && message->tags == tags)
 		return true;
-	if (!is_exclusive(message))
+	if (message->published && !is_exclusive(message))
 		return false;
+	message->published = 1;
 	message->tags = tags;
 	return true;
 }
@@ -318,12 +319,15 @@ snapshot_swap(struct queue_topic *topic, struct snapshot *snapshot)
 	topic->retired = old;
 }
 
-/* Frees the retired snapshots that no publish can be in, and the subscriptions gone with them. */
-static void
+/*
+ * Frees the retired snapshots that no publish can be in. Returns the subscriptions gone with them,
+ * to be ended without the lock.
+ */
+static struct queue_subscription *
 reclaim(struct queue_topic *topic)
 {
+	struct queue_subscription **each = &topic->subscriptions, *ended = NULL;
 	struct snapshot **snapshot = &topic->retired;
-	struct queue_subscription **each = &topic->subscriptions;
 	uint64_t oldest = *snapshot ? queue_impl_epoch_oldest() : 0;
 
 	while (*snapshot) {
@@ -343,10 +347,27 @@ reclaim(struct queue_topic *topic)
 
 		if (details->gone && details->holders == 0) {
 			*each = details->next;
-			subscription_free(topic, subscription);
+			details->next = ended;
+			ended = subscription;
 		} else {
 			each = &details->next;
 		}
+	}
+	return ended;
+}
+
+/* The last of each of them. */
+static void
+end_all(const struct queue_topic *topic, struct queue_subscription *ended)
+{
+	while (ended) {
+		const struct details *details = details_of(ended);
+		struct queue_subscription *next = details->next;
+
+		if (details->options.on_end)
+			details->options.on_end(details->options.context);
+		subscription_free(topic, ended);
+		ended = next;
 	}
 }
 
@@ -418,11 +439,7 @@ queue_topic_destroy(struct queue_topic *topic)
 		topic->retired = old->next;
 		snapshot_free(topic, old);
 	}
-	while (topic->subscriptions) {
-		subscription = topic->subscriptions;
-		topic->subscriptions = details_of(subscription)->next;
-		subscription_free(topic, subscription);
-	}
+	end_all(topic, topic->subscriptions);
 	(void)pthread_mutex_destroy(&topic->lock);
 	allocator = topic->allocator;
 	allocator->release(allocator->context, topic, sizeof *topic, _Alignof(struct queue_topic));
@@ -533,7 +550,7 @@ int
 queue_topic_subscribe(struct queue_topic *topic, const struct queue_subscription_options *options,
 		      struct queue_subscription **out)
 {
-	struct queue_subscription *subscription, **end;
+	struct queue_subscription *subscription, **end, *ended = NULL;
 	struct snapshot *snapshot;
 	int rc;
 
@@ -557,44 +574,49 @@ queue_topic_subscribe(struct queue_topic *topic, const struct queue_subscription
 	} else {
 		*out = subscription;
 		snapshot_swap(topic, snapshot);
-		reclaim(topic);
+		ended = reclaim(topic);
 	}
 	unlock(topic);
+	end_all(topic, ended);
 	return rc;
 }
 
-/* From here on no new publish finds it; those under way find it closed. */
-static void
-end(struct queue_topic *topic, struct queue_subscription *subscription)
+int
+queue_subscription_close(struct queue_subscription *subscription)
 {
+	struct details *details = details_of(subscription);
+	struct queue_topic *topic = details->topic;
 	struct snapshot *snapshot;
 
+	/* From here on no new publish finds it; those under way find it closed. */
 	lock(topic);
-	if (!details_of(subscription)->ended) {
-		details_of(subscription)->ended = true;
+	if (!details->ended) {
+		details->ended = true;
 		if (snapshot_make(topic, &snapshot) == 0)
 			snapshot_swap(topic, snapshot);
 	}
 	unlock(topic);
-	(void)queue_close(queue_of(subscription));
+	return queue_close(queue_of(subscription));
 }
 
 int
 queue_topic_unsubscribe(struct queue_subscription *subscription)
 {
+	struct queue_subscription *ended;
 	struct queue_topic *topic;
 
 	if (!subscription)
 		return 0;
 	topic = details_of(subscription)->topic;
-	end(topic, subscription);
+	(void)queue_subscription_close(subscription);
 	if (queue_impl_load_acq(&queue_of(subscription)->waiting_to_pop) != 0) /* QUEUE2 acquire */
 		return -EBUSY;
 	drain(subscription);
 	lock(topic);
 	details_of(subscription)->gone = true;
-	reclaim(topic);
+	ended = reclaim(topic);
 	unlock(topic);
+	end_all(topic, ended);
 	return 0;
 }
 

@@ -159,7 +159,7 @@ proof_of(uint32_t publisher, uint32_t number)
 	return scramble(current.number << 32 | (uint64_t)publisher << 16 | number) | 1;
 }
 
-/* Letters without tags at first, of which the publisher keeps a reference. */
+/* Letters of which the publisher keeps a reference. */
 static bool
 is_kept_by_publisher(uint32_t number)
 {
@@ -173,8 +173,6 @@ tags_of(uint32_t publisher, uint32_t number)
 {
 	uint64_t x = scramble((uint64_t)publisher << 32 | (number + 1));
 
-	if (is_kept_by_publisher(number))
-		return 0;
 	return BIT(x >> 58) | BIT(x >> 52 & 63) | BIT(publisher % 4) | BIT(63 - number % 2);
 }
 

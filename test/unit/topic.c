@@ -1130,6 +1130,86 @@ Test(topic, a_message_that_others_hold_keeps_its_tags)
 	finish();
 }
 
+Test(topic, a_message_that_its_publisher_keeps_gets_its_first_tags_all_the_same)
+{
+	struct queue_subscription_options options = options_for(QUEUE_ABORT, 4);
+	struct queue_subscription *subscription;
+	struct queue_message *message = fresh(1);
+
+	make_topic();
+	options.all_of = 6;
+	subscription = subscribe_with(&options);
+	queue_message_retain(message);
+	cr_assert_eq(queue_topic_publish(world.topic, message, 6), 1);
+	cr_assert_eq(queue_message_tags(message), 6);
+	cr_assert_eq(queue_topic_publish(world.topic, message, 7), -EINVAL);
+	cr_assert_eq(pop(subscription), 1);
+	/* Tags that are 0 are tags as well. */
+	message = (queue_message_release(message), fresh(2));
+	queue_message_retain(message);
+	cr_assert_eq(queue_topic_publish(world.topic, message, 0), 0);
+	queue_message_retain(message);
+	cr_assert_eq(queue_topic_publish(world.topic, message, 6), -EINVAL);
+	queue_message_release(message);
+	queue_message_release(message);
+	finish();
+}
+
+static void
+note_end(void *context)
+{
+	++*(int *)context;
+}
+
+Test(topic, on_end_is_told_once_when_nobody_is_in_the_way)
+{
+	struct queue_subscription_options options = {.capacity = 2, .on_end = note_end};
+	int ends[2] = {0, 0};
+	struct queue_subscription *first;
+
+	make_topic();
+	options.context = &ends[0];
+	first = subscribe_with(&options);
+	options.context = &ends[1];
+	(void)subscribe_with(&options);
+	cr_assert_eq(publish(1, 0), 2);
+	cr_assert_eq(queue_subscription_close(first), 0);
+	cr_assert_eq(ends[0], 0, "it has not ended");
+	end(first);
+	cr_assert_eq(ends[0], 1);
+	cr_assert_eq(ends[1], 0);
+	finish();
+	cr_assert_eq(ends[0], 1);
+	cr_assert_eq(ends[1], 1, "destroy ends it");
+}
+
+Test(topic, a_closed_subscription_gets_nothing_and_gives_what_is_inside)
+{
+	struct queue_subscription *closed, *other;
+	struct queue_message *message;
+	int i;
+
+	make_topic();
+	closed = subscribe(QUEUE_ABORT, 8);
+	other = subscribe(QUEUE_ABORT, 8);
+	for (i = 1; i <= 2; i++)
+		cr_assert_eq(publish(i, 0), 2);
+	cr_assert_eq(queue_subscription_close(closed), 0);
+	expect_delivery(publish_report(3, 0), DELIVERY(.taken = 1));
+	cr_assert_eq(queue_subscription_close(closed), 0, "again");
+	for (i = 1; i <= 2; i++)
+		cr_assert_eq(pop(closed), i);
+	cr_assert_eq(queue_topic_pop(closed, &message), -EPIPE);
+	cr_assert_eq(topic_stats().subscriptions, 2);
+	cr_assert_eq(topic_stats().closed, 0);
+	for (i = 1; i <= 3; i++)
+		cr_assert_eq(pop(other), i);
+	end(closed);
+	cr_assert_eq(world.drops, 0);
+	cr_assert_eq(topic_stats().subscriptions, 1);
+	finish();
+}
+
 Test(topic, what_nobody_popped_is_told_and_released_when_the_subscription_ends)
 {
 	struct queue_subscription *subscription, *other;
@@ -1916,7 +1996,15 @@ Test(topic, unsubscribe_wakes_a_publisher_that_waits, .timeout = 60)
 static struct stop {
 	pthread_t thread;
 	sem_t reached, go;
+	int ends;
 } stop;
+
+static void
+note_stop_end(void *context)
+{
+	EXPECT(context == &world);
+	stop.ends++;
+}
 
 static bool
 stop_in_accepts(const struct queue_message *message, void *context)
@@ -1953,8 +2041,10 @@ Test(topic, a_publisher_that_is_stopped_keeps_nobody_from_anything, .timeout = 6
 	cr_assert_eq(queue_topic_create(&world.topic, &counting.options), 0);
 	stays = subscribe(QUEUE_ABORT, 4);
 	options.accepts = stop_in_accepts;
+	options.on_end = note_stop_end;
 	stopping = subscribe_with(&options);
 	options.accepts = NULL;
+	options.on_end = NULL;
 	other.topic = world.topic;
 	other.message = fresh(1);
 	begin(&other, publish_and_stop);
@@ -1975,6 +2065,7 @@ Test(topic, a_publisher_that_is_stopped_keeps_nobody_from_anything, .timeout = 6
 	}
 	/* The one it has stopped in, too. */
 	end(stopping);
+	cr_assert_eq(stop.ends, 0, "it may still be called");
 	cr_assert_eq(topic_stats().subscriptions, 1);
 	cr_assert_geq(topic_stats().retired, 1);
 	cr_assert_eq(publish(2, 0), 1);
@@ -1988,6 +2079,7 @@ Test(topic, a_publisher_that_is_stopped_keeps_nobody_from_anything, .timeout = 6
 	end(subscribe_with(&options));
 	end(subscribe_with(&options));
 	cr_assert_eq(topic_stats().retired, 0);
+	cr_assert_eq(stop.ends, 1);
 	finish();
 	cr_assert_eq(counting.blocks, 0);
 	cr_assert_eq(counting.bytes, 0);

@@ -14,6 +14,7 @@ queue_message_init(struct queue_message *message,
 	message->tags = 0;
 	message->release = release;
 	message->context = context;
+	message->published = 0;
 	/* Relaxed: whoever gets the message gets it by something that orders. */
 	queue_impl_store32_rlx(&message->references, 1);
 }
