@@ -26,6 +26,12 @@ int queue_impl_pop_n_unless(struct queue_bounded *queue, void **items, int n,
 /* Makes every thread that waits in queue_impl_pop_n_unless ask again. Never waits. */
 void queue_impl_interrupt(struct queue_bounded *queue);
 
+/*
+ * Would a pop not wait, because an item is there or the queue is closed? Exact: at one instant
+ * during the call it was so. `queue` is a struct queue_bounded, which is only looked at.
+ */
+bool queue_impl_is_ready(const void *queue);
+
 /* Hands an item to on_drop; there must be one. */
 void queue_impl_drop(struct queue_bounded *queue, void *item, enum queue_reason reason);
 

@@ -16,6 +16,7 @@
 /* With nothing to order memory by, sleep in short pieces instead of relying on a wake. */
 #define BARRIER_BROKEN 2u
 #define PIECE QUEUE_MILLISECOND
+#define STORES_ARRIVE (10 * QUEUE_MILLISECOND)
 
 /* The library never touches errno, which syscall(2) does. */
 static long
@@ -102,6 +103,48 @@ queue_impl_event_order(struct queue_impl_event *event)
 		queue_impl_store32_rlx(&event->barrier, BARRIER_BROKEN);
 }
 
+/* Relaxed: a mode, not a message. */
+static bool
+is_broken(const struct queue_impl_event *event)
+{
+	return queue_impl_load32_rlx(&event->barrier) == BARRIER_BROKEN;
+}
+
+void
+queue_impl_event_watch(struct queue_impl_event *event)
+{
+	const uint32_t nobody_wakes = 0;
+	uint64_t word = queue_impl_load_acq(&event->word), until;
+
+	while (!(word & QUEUE_IMPL_EVENT_WATCHED) &&
+	       !queue_impl_cas_acq_rel(&event->word, &word,
+				       word | QUEUE_IMPL_EVENT_WATCHED)) /* DESCRIPTOR2 release */
+		continue;
+	queue_impl_event_order(event); /* WAIT1 waiter */
+	if (!is_broken(event))
+		return;
+	/*
+	 * Whoever has not seen the bit has published long before this is over. A known hole: a
+	 * virtual processor that is itself stopped for longer.
+	 */
+	until = queue_now() + STORES_ARRIVE;
+	while (queue_now() < until)
+		queue_impl_futex_wait(&nobody_wakes, 0, until);
+}
+
+bool
+queue_impl_event_is_watched(const struct queue_impl_event *event)
+{
+	return (queue_impl_load_acq(&event->word) & QUEUE_IMPL_EVENT_WATCHED) !=
+	       0; /* DESCRIPTOR2 acquire */
+}
+
+bool
+queue_impl_event_is_counted(const struct queue_impl_event *event)
+{
+	return queue_impl_load_rlx(&event->word) >= QUEUE_IMPL_EVENT_ONE; /* relaxed: WAIT1 */
+}
+
 uint32_t
 queue_impl_event_prepare(struct queue_impl_event *event)
 {
@@ -114,8 +157,7 @@ queue_impl_event_prepare(struct queue_impl_event *event)
 void
 queue_impl_event_sleep(struct queue_impl_event *event, uint32_t epoch, uint64_t deadline)
 {
-	/* Relaxed: a mode, not a message. */
-	if (queue_impl_load32_rlx(&event->barrier) == BARRIER_BROKEN) {
+	if (is_broken(event)) {
 		uint64_t piece = queue_now() + PIECE;
 
 		if (piece < deadline)

@@ -31,6 +31,13 @@ bool queue_impl_barrier_available(void);
 
 void queue_impl_event_init(struct queue_impl_event *event, bool barrier);
 
+/* Every notifier goes to the slow half from now on, as all do that come after the return. */
+void queue_impl_event_watch(struct queue_impl_event *event);
+bool queue_impl_event_is_watched(const struct queue_impl_event *event);
+
+/* Is anybody counted? After the same fence as queue_impl_event_awaited. */
+bool queue_impl_event_is_counted(const struct queue_impl_event *event);
+
 /* A waiter is counted from here to leave. Returns the epoch to sleep in. */
 uint32_t queue_impl_event_prepare(struct queue_impl_event *event);
 

@@ -26,11 +26,13 @@
  * Ordering.     Those of queue_ring and of the event count (impl/wait.h), and
  *               QUEUE1  push: a probe's time -> pop: reads it        via probe_position
  *               QUEUE2  waiter: last access -> fini: frees           via waiting
+ *               DESCRIPTOR2  queue_fd: the number -> push, pop: use it   via not_empty, careful
  */
 #include <conveyor/alloc.h>
 #include <conveyor/clock.h>
 #include <conveyor/ring.h>
 #include <conveyor/stats.h>
+#include <conveyor/impl/descriptor.h>
 #include <conveyor/impl/wait.h>
 
 #include <stddef.h>
