@@ -20,7 +20,6 @@ _Static_assert(offsetof(struct queue_bounded, probe_time) -
 	       "a pop looks at one line");
 
 #define ROLES (QUEUE_SINGLE_PRODUCER | QUEUE_SINGLE_CONSUMER)
-#define SPIN_LONG_EVERY 32 /* waits */
 
 /* Not positions: no probe in flight, and one that its sampler is just filling in. */
 #define PROBE_IDLE UINT64_MAX
@@ -545,39 +544,20 @@ attempt_pop_n(struct attempt *attempt)
 	return try_pop_n(attempt->queue, attempt->items, attempt->n, attempt);
 }
 
-/*
- * Polls for as long as that has lately been worth it: twice as long as it took to succeed, a little
- * less after each time in vain. Once in a while it tries for as long as a wake takes at most: two
- * threads that wait for each other, both asleep by turns, would not find out otherwise that they
- * need not sleep at all.
- */
 static int
 spin(struct attempt *attempt)
 {
-	struct queue_impl_event *event = attempt->event;
-	/* Relaxed, all: guesses that threads refine together. */
-	uint32_t limit = queue_impl_load32_rlx(&event->spin);
-	bool tries_long = limit > 0 && queue_impl_load_rlx(&event->waits) % SPIN_LONG_EVERY == 0;
-	uint32_t most = tries_long ? QUEUE_IMPL_SPIN_MAX : limit;
-	uint32_t i;
+	uint32_t polls = queue_impl_event_polls(attempt->event), i;
+	int rc = -EAGAIN;
 
-	for (i = 0; i < most; i++) {
-		int rc = attempt->once(attempt);
-
-		if (rc != -EAGAIN) {
-			uint32_t enough = 2 * i + QUEUE_IMPL_SPIN_MIN;
-
-			if (enough > QUEUE_IMPL_SPIN_MAX)
-				enough = QUEUE_IMPL_SPIN_MAX;
-			if (enough > limit)
-				queue_impl_store32_rlx(&event->spin, enough);
-			return rc;
-		}
+	for (i = 0; i < polls; i++) {
+		rc = attempt->once(attempt);
+		if (rc != -EAGAIN)
+			break;
 		queue_impl_pause();
 	}
-	if (!tries_long && limit > QUEUE_IMPL_SPIN_MIN)
-		queue_impl_store32_rlx(&event->spin, limit - 1 - limit / 16);
-	return -EAGAIN;
+	queue_impl_event_learn(attempt->event, polls, i);
+	return rc;
 }
 
 static bool
@@ -609,9 +589,8 @@ pass_baton(struct queue_bounded *queue, struct queue_impl_event *event)
 		queue_impl_event_notify(event);
 }
 
-/* An idle queue can afford to be watched more closely. */
-static void
-sample_more(struct queue_bounded *queue)
+void
+queue_impl_sample_more(struct queue_bounded *queue)
 {
 	/* Relaxed, both: a guess that threads refine together. */
 	uint64_t mask = queue_impl_load_rlx(&queue->sample_mask);
@@ -648,7 +627,7 @@ sleep_for(struct attempt *attempt, uint64_t deadline)
 			rc = -ETIMEDOUT;
 		if (rc == -EAGAIN && attempt->counted) {
 			if (event == &queue->not_empty)
-				sample_more(queue);
+				queue_impl_sample_more(queue);
 			queue_impl_event_sleep(event, epoch, sleep_until(queue, deadline));
 			rc = attempt->once(attempt);
 		}
