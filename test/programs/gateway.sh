@@ -66,10 +66,11 @@ try()
 	service=
 }
 
-# wait_for SECONDS COMMAND...: until the command succeeds.
+# wait_for SECONDS COMMAND...: until the command succeeds. In a case that has failed not for long.
 wait_for()
 {
-	tries=$(($1 * 20))
+	tries=20
+	[ -n "${why:-}" ] || tries=$(($1 * 20))
 	shift
 	while ! "$@"; do
 		tries=$((tries - 1))
@@ -254,11 +255,12 @@ codes()
 	grep -c "^$1 " "$work/codes"
 }
 
-# Sends standard input as it is, prints what comes back until the other side closes.
+# raw SECONDS: sends standard input as it is, prints what comes back until the other side closes, or
+# so long.
 raw()
 {
 	# shellcheck disable=SC2016
-	timeout 10 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1" && cat >&3 && cat <&3' - \
+	timeout "$1" bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1" && cat >&3 && cat <&3' - \
 		"$(port_of "$page")" 2>/dev/null
 }
 
@@ -652,18 +654,18 @@ still_serves()
 garbage()
 {
 	start
-	printf '\0\0\0\0\r\n\r\n' | raw >/dev/null
+	printf '\0\0\0\0\r\n\r\n' | raw 1 >/dev/null
 	still_serves zeros
-	printf '\026\003\001\002\000\001\000\001\374\003\003' | raw >/dev/null
+	printf '\026\003\001\002\000\001\000\001\374\003\003' | raw 1 >/dev/null
 	still_serves 'a TLS hello'
-	head -c 100000 /dev/urandom | raw >/dev/null
+	head -c 100000 /dev/urandom | raw 1 >/dev/null
 	still_serves 'random bytes'
-	yes '' | head -c 100000 | raw >/dev/null
+	yes '' | head -c 100000 | raw 1 >/dev/null
 	still_serves 'empty lines'
 	while read -r line; do
 		# As it is: the list has its own escapes.
 		# shellcheck disable=SC2059
-		printf "$line\r\n\r\n" | raw >"$work/raw"
+		printf "$line\r\n\r\n" | raw 1 >"$work/raw"
 		still_serves "$line"
 		! grep -q '^HTTP/1.. [23]' "$work/raw" || because "$line: $(head -n 1 "$work/raw")"
 	done <<-'END_OF_LIST'
@@ -691,7 +693,7 @@ pipelined_purchases()
 			printf 'POST /buy?item=1&user=%d HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n' $user
 		done
 		printf 'GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
-	} | raw >"$work/body"
+	} | raw 10 >"$work/body"
 	results=$(sed -n 's/.*"result":"\([^"]*\)".*/\1/p' "$work/body" | paste -s -d , -)
 	is 'what was answered' "$results" 'sold,sold,bought already'
 	grep -qx ok "$work/body" || because 'the last one was not answered'
@@ -740,21 +742,21 @@ clients_hang_up()
 {
 	start --workers 4 --risk-us 50000 --deadline-ms 20000
 	curl -s -Z --no-progress-meter --parallel-immediate --parallel-max 100 --max-time 0.3 \
-		-X POST -o /dev/null "${page}buy?item=1&user=[1-80]"
+		-X POST -o /dev/null -w '%{http_code} \n' "${page}buy?item=1&user=[1-80]" \
+		>"$work/codes"
 	shows seckill_offered_total 80
 	more seckill_open_requests 0 || because 'nobody was waiting any more'
 	shows seckill_open_requests 0
-	wait_for 10 somebody_has_hung_up || because 'nobody has hung up'
+	# Some may have hung up just when they were answered.
+	gone=$(codes 000)
+	wait_for 10 more seckill_hung_up_total $((gone - 10)) ||
+		because "$(number seckill_hung_up_total) of $gone have hung up"
+	is_from 'how many have hung up' "$(number seckill_hung_up_total)" 1 "$gone"
 	# Whoever was in the queue bought, gone or not.
 	is 'who was sold' "$(answers_of 200 sold)" 80
 	shows seckill_stored_total 80
 	wait_for 10 has_no_connections || because 'connections are left open'
 	stops_well
-}
-
-somebody_has_hung_up()
-{
-	more seckill_hung_up_total 0
 }
 
 # Of the service's, to its port: in no state at all, but for those that ended and what asks now.
@@ -764,9 +766,23 @@ has_no_connections()
 	! awk -v port="$port" '$2 ~ port "$" && $4 != "0A" && $4 != "06"' /proc/net/tcp | grep -q .
 }
 
+the_deadline_is_kept()
+{
+	start --workers 1 --risk-us 2500000 --deadline-ms 300
+	request POST "${page}buy?user=1&item=1" -w '%{http_code} %{time_total}'
+	time=${code#* }
+	code=${code% *}
+	answers 504 '{"result":"timed out"}'
+	# In milliseconds. The worker is not done with it before 2500.
+	is_from 'the time that it took' "$(echo "$time" | awk '{ print int($1 * 1000) }')" 300 2000
+	stops_well
+	is 'orders stored' "$(ask 'SELECT count(*) FROM orders')" 0
+}
+
+# who_was_timed_out_is_not_sold OPTION...: with a step that takes two thirds of the deadline.
 who_was_timed_out_is_not_sold()
 {
-	start --workers 2 --risk-us 200000 --deadline-ms 300
+	start --workers 2 --deadline-ms 300 "$@"
 	buy_all 40
 	is answers "$(wc -l <"$work/codes")" 40
 	[ "$(codes 504)" -ge 30 ] || because "only $(codes 504) were timed out"
@@ -778,6 +794,23 @@ who_was_timed_out_is_not_sold()
 	sed -n 's/^200 //p' "$work/codes" | sort -n | cmp -s - "$work/stored" ||
 		because "sold were $(paste -s -d ' ' "$work/stored")"
 	is 'pieces left' "$(ask 'SELECT remaining FROM stock')" $((10000 - $(codes 200)))
+}
+
+# The last worker that was too late with it has given the pieces back.
+all_is_left_but()
+{
+	[ "$(number 'seckill_stock_remaining{item="1"}')" = $((10000 - $1)) ]
+}
+
+who_was_timed_out_may_come_again()
+{
+	start --workers 2 --deadline-ms 300 --stock-us 200000
+	buy_all 20
+	user=$(sed -n 's/^504 //p' "$work/codes" | head -n 1)
+	wait_for 20 all_is_left_but "$(codes 200)" || because 'the stock is not given back'
+	buy "item=1&user=$user"
+	! grep -q 'bought already' "$work/body" || because "user $user has bought already"
+	stops_well
 }
 
 # ---- Subscribers --------------------------------------------------------------------------------
@@ -1079,7 +1112,12 @@ try 'garbage' garbage
 try 'pipelined purchases' pipelined_purchases
 try 'slow clients hold nobody up' slow_clients_hold_nobody_up
 try 'clients hang up while they wait' clients_hang_up
-try 'who was timed out is not sold' who_was_timed_out_is_not_sold
+try 'the deadline is kept' the_deadline_is_kept
+try 'who was timed out while others were served is not sold' who_was_timed_out_is_not_sold \
+	--risk-us 200000
+try 'who was timed out after the stock was taken is not sold' who_was_timed_out_is_not_sold \
+	--stock-us 200000
+try 'who was timed out may come again' who_was_timed_out_may_come_again
 try 'a stuck subscriber hurts nobody, and a second signal ends it' a_stuck_subscriber_hurts_nobody
 try 'workers come and go under load' workers_come_and_go
 try 'bursts from inside' bursts

@@ -53,10 +53,11 @@ because()
 	[ -n "$why" ] || why=$*
 }
 
-# wait_for SECONDS COMMAND...: until the command succeeds.
+# wait_for SECONDS COMMAND...: until the command succeeds. In a case that has failed not for long.
 wait_for()
 {
-	tries=$(($1 * 10))
+	tries=10
+	[ -n "${why:-}" ] || tries=$(($1 * 10))
 	shift
 	while ! "$@"; do
 		tries=$((tries - 1))
@@ -104,10 +105,11 @@ give_up()
 # start_service PORT: page and admin are where it is.
 start_service()
 {
+	: >"$work/out"
 	"$GATEWAY" --port "$1" --stock 100000 --workers 8 --rate 0 --risk-us 200 --quiet \
 		>"$work/out" 2>"$work/err" &
 	service_pid=$!
-	wait_for 20 is_up && [ -n "$admin" ]
+	wait_for 20 is_up && [ -n "$page" ] && [ -n "$admin" ]
 }
 
 # The page's address is printed before the other.
@@ -260,7 +262,11 @@ has_a_curve()
 {
 	coloured=$(run "
 		const canvas = document.querySelectorAll('canvas')[$1];
-		const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+		// From a copy: the browser has something to say about reading from the page's own often.
+		const copy = new OffscreenCanvas(canvas.width, canvas.height)
+			.getContext('2d', { willReadFrequently: true });
+		copy.drawImage(canvas, 0, 0);
+		const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
 		let coloured = 0;
 		for (let i = 0; i < data.length; i += 4) {
 			const [red, green, blue, alpha] = data.slice(i, i + 4);
@@ -378,7 +384,9 @@ it_says_when_the_service_is_gone()
 
 # -------------------------------------------------------------------------------------------------
 
-touch "$work/out" "$work/err" "$work/driver" "$work/answer"
+for file in err driver answer; do
+	: >"$work/$file"
+done
 start_service 0 || give_up 'the service starts' "$GATEWAY does not say where it is" "$work/err"
 command -v chromedriver >/dev/null ||
 	give_up 'there is a browser' 'no chromedriver: install chromium and chromium-driver' "$work/err"
