@@ -22,11 +22,12 @@ enum status {
 	STATUS_USAGE = 2
 };
 
-#define SUITES 9
+#define SUITES 10
 
 static const struct bench_suite *const suites[SUITES + 1] = {
-	&bench_limits,	 &bench_throughput, &bench_latency, &bench_progress, &bench_idle,
-	&bench_policies, &bench_bucket,	    &bench_pool,    &bench_alloc,    NULL,
+	&bench_limits, &bench_throughput, &bench_latency, &bench_progress,
+	&bench_idle,   &bench_policies,	  &bench_bucket,  &bench_pool,
+	&bench_topic,  &bench_alloc,	  NULL,
 };
 
 #define REPORT "report"

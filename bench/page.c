@@ -209,6 +209,9 @@ static const struct {
 	{"bucket", "rate", "Rate", true},
 	{"bucket", "time per call", "Time per call", false},
 	{"pool", "rate", "Rate", true},
+	{"topic", "delivery", "Time per delivery", true},
+	{"topic", "publish", "Time per publish", true},
+	{"topic", "rate", "Deliveries", true},
 	{"idle", "push call", "Push that wakes a consumer", true},
 };
 

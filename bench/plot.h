@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#define BENCH_PLOTS_MAX 24
+#define BENCH_PLOTS_MAX 32
 
 struct bench_plot {
 	char name[40];	   /* throughput-threads; the file is plot-NAME.svg */

@@ -4,8 +4,8 @@
  * thread that made that move wakes the caller and runs on_complete; the reference that this thread
  * holds for its side keeps the call in being meanwhile.
  *
- * The word changes at most three times (ASLEEP, CLAIMED, the end), so no loop here goes round more
- * often than that.
+ * The word changes at most four times (ASLEEP, TELLS, CLAIMED, the end), so no loop here goes round
+ * more often than that.
  */
 #include <conveyor/call.h>
 #include <conveyor/impl/atomic.h>
@@ -13,10 +13,14 @@
 #include <errno.h>
 #include <limits.h>
 
+#include "eventfd_impl.h"
 #include "wait_impl.h"
 
-/* Beside the state: the caller sleeps, or is about to. Goes with the move that ends the call. */
+/* Beside the state, gone with the move that ends the call: the caller sleeps, or is about to; */
 #define ASLEEP 0x100u
+/* there is a descriptor that the one who ends the call has to raise. */
+#define TELLS 0x200u
+#define WANTED (ASLEEP | TELLS)
 
 /*
  * Polls before sleeping, about two microseconds: a reply that comes at once is met awake, one that
@@ -27,7 +31,7 @@
 static enum queue_call_state
 state_in(uint32_t word)
 {
-	return (enum queue_call_state)(word & ~ASLEEP);
+	return (enum queue_call_state)(word & ~WANTED);
 }
 
 static bool
@@ -44,7 +48,9 @@ is_given_up(enum queue_call_state state)
 
 /*
  * After the move that ended the call. A third thread that cancels holds no reference, and the call
- * may be gone by now: it is not read any more, and a futex is woken by its address alone.
+ * may be gone by now: it is not read any more, and a futex is woken by its address alone. (Where there
+ * is a descriptor no third thread may, or it could raise somebody else's of the same number.) The
+ * descriptor comes before on_complete, after which the call may be gone in any case.
  */
 static void
 complete(struct queue_call *call, const struct queue_call *ended, uint32_t word,
@@ -52,6 +58,8 @@ complete(struct queue_call *call, const struct queue_call *ended, uint32_t word,
 {
 	if (word & ASLEEP)
 		(void)queue_impl_futex_wake(&call->state, INT_MAX);
+	if (word & TELLS)
+		queue_impl_eventfd_raise((int)ended->descriptor - 1);
 	if (ended->on_complete)
 		ended->on_complete(call, state, ended->context);
 }
@@ -74,9 +82,11 @@ move(struct queue_call *call, enum queue_call_state from_pending,
 
 		if (is_end(state) || next == state)
 			return state;
+		/* Relaxed: stored before TELLS came into the word (CALL4 acquire), or of no use. */
+		ended.descriptor = queue_impl_load32_rlx(&call->descriptor);
 		/* CALL2 acquire and release */
 		if (queue_impl_cas32_acq_rel(&call->state, &word,
-					     (uint32_t)next | (is_end(next) ? 0 : word & ASLEEP))) {
+					     (uint32_t)next | (is_end(next) ? 0 : word & WANTED))) {
 			if (is_end(next))
 				complete(call, &ended, word, next);
 			return state;
@@ -95,6 +105,7 @@ queue_call_init(struct queue_call *call, const struct queue_call_options *option
 		options = &defaults;
 	call->state = QUEUE_CALL_PENDING;
 	call->references = 2;
+	call->descriptor = 0;
 	call->on_complete = options->on_complete;
 	call->release = options->release;
 	call->context = options->context;
@@ -186,11 +197,38 @@ queue_call_wait(struct queue_call *call, uint64_t deadline)
 	return state_in(word) == QUEUE_CALL_REFUSED ? -ECANCELED : -ETIMEDOUT;
 }
 
+int
+queue_call_fd(struct queue_call *call)
+{
+	uint32_t word;
+	int number;
+
+	/* Relaxed: written by this side only. */
+	if (queue_impl_load32_rlx(&call->descriptor) != 0)
+		return (int)queue_impl_load32_rlx(&call->descriptor) - 1;
+	number = queue_impl_eventfd_open();
+	if (number < 0)
+		return number;
+	queue_impl_store32_rlx(&call->descriptor, (uint32_t)number + 1);
+	word = queue_impl_load32_acq(&call->state); /* CALL2 acquire */
+	while (!is_end(state_in(word))) {
+		if (queue_impl_cas32_acq_rel(&call->state, &word, word | TELLS)) /* CALL4 release */
+			return number;
+	}
+	/* It ended before anybody knew. */
+	queue_impl_eventfd_raise(number);
+	return number;
+}
+
 void
 queue_call_release(struct queue_call *call)
 {
 	/* CALL3 acquire and release: nothing here touches the call afterwards but the last one. */
-	if (queue_impl_fetch_add32_acq_rel(&call->references, UINT32_MAX) == 1 && call->release)
+	if (queue_impl_fetch_add32_acq_rel(&call->references, UINT32_MAX) != 1)
+		return;
+	if (call->descriptor != 0)
+		queue_impl_eventfd_close((int)call->descriptor - 1);
+	if (call->release)
 		call->release(call, call->context);
 }
 

@@ -2,6 +2,7 @@
 #include <conveyor/queue.h>
 
 #include "alloc_impl.h"
+#include "descriptor_impl.h"
 #include "queue_impl.h"
 #include "wait_impl.h"
 
@@ -19,7 +20,6 @@ _Static_assert(offsetof(struct queue_bounded, probe_time) -
 	       "a pop looks at one line");
 
 #define ROLES (QUEUE_SINGLE_PRODUCER | QUEUE_SINGLE_CONSUMER)
-#define SPIN_LONG_EVERY 32 /* waits */
 
 /* Not positions: no probe in flight, and one that its sampler is just filling in. */
 #define PROBE_IDLE UINT64_MAX
@@ -116,8 +116,9 @@ queue_init(struct queue_bounded *queue, size_t size, const struct queue_options 
 	queue->context = options->context;
 	queue->clock = options->clock;
 	queue->policy = options->policy;
-	queue->drops = options->deadline_of || options->policy == QUEUE_DISCARD_OLDEST;
-	/* Where the ring publishes by locked instructions only, those are the fence WAIT1 needs. */
+	if (options->deadline_of || options->policy == QUEUE_DISCARD_OLDEST)
+		queue->careful = QUEUE_IMPL_CAREFUL_COUNTED;
+		/* Where the ring publishes by locked instructions only, those are the fence WAIT1 needs. */
 #if defined __x86_64__
 	if (options->flags != 0 || queue->ring.rseq != 0)
 #endif
@@ -178,6 +179,7 @@ queue_fini(struct queue_bounded *queue)
 	while (queue_impl_ring_pop(&queue->ring, &item).rc == 0)
 		queue_impl_drop(queue, item, QUEUE_DESTROYED);
 	queue_ring_fini(&queue->ring);
+	queue_impl_descriptor_fini(&queue->descriptor);
 	return 0;
 }
 
@@ -296,6 +298,82 @@ take_passed_probe(struct queue_bounded *queue, uint64_t before)
 }
 
 /*
+ * The descriptor. Pushes learn that there is one from the word that they look at anyway, pops from
+ * `careful`. Both settle it after what they did, and pops also when they find the queue empty: so
+ * when one has answered -EAGAIN, the descriptor was down after the queue had been seen empty, and
+ * the next push raises it, which edge-triggered epoll(7) relies on.
+ *
+ * A pop that looked at `careful` before there was a descriptor may leave it up with nothing there;
+ * the next pop lowers it.
+ */
+
+bool
+queue_impl_is_ready(const void *opaque)
+{
+	const struct queue_bounded *queue = (const struct queue_bounded *)opaque;
+	const struct queue_ring *ring = &queue->ring;
+	uint64_t head = queue_impl_load_acq(&ring->head), before; /* RING4 acquire */
+
+	do {
+		before = head;
+		/* Not filled: empty. It is closed for ever, so looking at that later is exact. */
+		if (!queue_impl_ring_is_filled(ring, head))
+			return (queue_impl_load_acq(&ring->mode) & QUEUE_IMPL_RING_CLOSED) !=
+			       0;			 /* RING5 acquire */
+		head = queue_impl_load_acq(&ring->head); /* RING4 acquire */
+	} while (head != before);
+	return true;
+}
+
+/* Relaxed: fixed before anybody else comes. */
+static bool
+is_counted(const struct queue_bounded *queue)
+{
+	return (queue_impl_load32_rlx(&queue->careful) & QUEUE_IMPL_CAREFUL_COUNTED) != 0;
+}
+
+static bool
+is_watched(const struct queue_bounded *queue)
+{
+	return (queue_impl_load32_acq(&queue->careful) & QUEUE_IMPL_CAREFUL_WATCHED) !=
+	       0; /* DESCRIPTOR2 acquire */
+}
+
+static bool
+settle(struct queue_bounded *queue)
+{
+	return queue_impl_descriptor_settle(&queue->descriptor, queue_impl_is_ready, queue);
+}
+
+/* A pop has found nothing. Should there be something by the time the descriptor is right: again. */
+static bool
+is_worth_another_look(struct queue_bounded *queue, int rc)
+{
+	return is_watched(queue) && settle(queue) && rc == -EAGAIN;
+}
+
+int
+queue_fd(struct queue_bounded *queue)
+{
+	int number = queue_impl_descriptor_get(&queue->descriptor);
+	uint32_t careful;
+
+	if (number < 0)
+		return number;
+	if (!is_watched(queue)) {
+		/* In this order: whoever finds pops watched need not ask for pushes. */
+		queue_impl_event_watch(&queue->not_empty);
+		careful = queue_impl_load32_acq(&queue->careful);
+		while (!queue_impl_cas32_acq_rel(
+			&queue->careful, &careful,
+			careful | QUEUE_IMPL_CAREFUL_WATCHED)) /* DESCRIPTOR2 release */
+			continue;
+	}
+	(void)settle(queue);
+	return number;
+}
+
+/*
  * What a push or a pop owes the other side.
  */
 
@@ -304,7 +382,7 @@ wake_consumer(struct queue_bounded *queue)
 {
 	queue_impl_queue_fence(queue); /* WAIT1 notifier */
 	if (queue_impl_event_awaited(&queue->not_empty))
-		queue_impl_event_notify(&queue->not_empty);
+		queue_impl_push_wake(queue);
 }
 
 static void
@@ -318,7 +396,10 @@ wake_producer(struct queue_bounded *queue)
 queue_impl_cold void
 queue_impl_push_wake(struct queue_bounded *queue)
 {
-	queue_impl_event_notify(&queue->not_empty);
+	if (queue_impl_event_is_watched(&queue->not_empty))
+		(void)settle(queue);
+	if (queue_impl_event_is_counted(&queue->not_empty))
+		queue_impl_event_notify(&queue->not_empty);
 }
 
 queue_impl_cold int
@@ -344,12 +425,14 @@ is_expired(const struct queue_bounded *queue, const void *item)
 	return deadline != 0 && deadline <= now_of(queue);
 }
 
-/* What a pop from `position` owes: its probe, and the producer that waits for the room. */
+/* What a pop from `position` owes: its probe, the producer that waits for room, the descriptor. */
 queue_impl_cold void
 queue_impl_pop_care(struct queue_bounded *queue, uint64_t position, bool delivered)
 {
 	take_probe(queue, position, delivered);
 	wake_producer(queue);
+	if (is_watched(queue))
+		(void)settle(queue);
 }
 
 /* Something tried again and again by a call that waits: see below. */
@@ -366,21 +449,26 @@ struct attempt {
 
 static void step_out(struct attempt *attempt);
 
-/* A pop from a queue out of which items may also be dropped; attempt: the call's, or NULL. */
+/* A pop from a queue that has a descriptor, or drops items; attempt: the call's, or NULL. */
 static int
-pop_counted(struct queue_bounded *queue, void **item, struct attempt *attempt)
+pop_careful(struct queue_bounded *queue, void **item, struct attempt *attempt)
 {
 	for (;;) {
 		void *oldest;
 		struct queue_impl_ring_result popped = queue_impl_ring_pop(&queue->ring, &oldest);
 		bool expired;
 
-		if (popped.rc)
+		if (popped.rc) {
+			/* A call that waits looks when it gives up. */
+			if (!attempt && is_worth_another_look(queue, popped.rc))
+				continue;
 			return popped.rc;
+		}
 		expired = queue->deadline_of && is_expired(queue, oldest);
 		queue_impl_pop_care(queue, popped.position, !expired);
 		if (!expired) {
-			count(&queue->delivered, 1);
+			if (is_counted(queue))
+				count(&queue->delivered, 1);
 			*item = oldest;
 			return 0;
 		}
@@ -392,9 +480,30 @@ pop_counted(struct queue_bounded *queue, void **item, struct attempt *attempt)
 }
 
 int
-queue_impl_pop_counted(struct queue_bounded *queue, void **item)
+queue_impl_pop_careful(struct queue_bounded *queue, void **item)
 {
-	return pop_counted(queue, item, NULL);
+	return pop_careful(queue, item, NULL);
+}
+
+/* Those of a batch from a queue that drops nothing. */
+static int
+pop_batch(struct queue_bounded *queue, void **items, int n, const struct attempt *attempt)
+{
+	uint64_t before = queue_impl_load_acq(&queue->ring.head); /* RING4 acquire */
+	int got;
+
+	do {
+		got = (int)queue_ring_pop_n(&queue->ring, items, n);
+		if (got == 0)
+			got = -EAGAIN;
+	} while (got < 0 && !attempt && is_worth_another_look(queue, got));
+	if (got < 0)
+		return got;
+	take_passed_probe(queue, before);
+	wake_producer(queue);
+	if (is_watched(queue))
+		(void)settle(queue);
+	return got;
 }
 
 /* As many as are there and not expired: 1 to n, -EAGAIN or -EPIPE. */
@@ -403,19 +512,11 @@ try_pop_n(struct queue_bounded *queue, void **items, int n, struct attempt *atte
 {
 	int got = 0, rc = 0;
 
-	if (!queue->drops) {
-		uint64_t before = queue_impl_load_acq(&queue->ring.head); /* RING4 acquire */
-
-		got = (int)queue_ring_pop_n(&queue->ring, items, n);
-		if (got <= 0)
-			return got == 0 ? -EAGAIN : got;
-		take_passed_probe(queue, before);
-		wake_producer(queue);
-		return got;
-	}
+	if (!is_counted(queue))
+		return pop_batch(queue, items, n, attempt);
 	/* One by one: each may turn out to have expired. */
 	while (got < n && rc == 0) {
-		rc = pop_counted(queue, &items[got], attempt);
+		rc = pop_careful(queue, &items[got], attempt);
 		if (rc == 0)
 			got++;
 	}
@@ -436,8 +537,9 @@ attempt_push(struct attempt *attempt)
 static int
 attempt_pop(struct attempt *attempt)
 {
-	if (attempt->queue->drops)
-		return pop_counted(attempt->queue, attempt->items, attempt);
+	/* Relaxed: as in queue_try_pop. */
+	if (queue_impl_load32_rlx(&attempt->queue->careful))
+		return pop_careful(attempt->queue, attempt->items, attempt);
 	return queue_try_pop(attempt->queue, attempt->items);
 }
 
@@ -449,39 +551,20 @@ attempt_pop_n(struct attempt *attempt)
 	return try_pop_n(attempt->queue, attempt->items, attempt->n, attempt);
 }
 
-/*
- * Polls for as long as that has lately been worth it: twice as long as it took to succeed, a little
- * less after each time in vain. Once in a while it tries for as long as a wake takes at most: two
- * threads that wait for each other, both asleep by turns, would not find out otherwise that they
- * need not sleep at all.
- */
 static int
 spin(struct attempt *attempt)
 {
-	struct queue_impl_event *event = attempt->event;
-	/* Relaxed, all: guesses that threads refine together. */
-	uint32_t limit = queue_impl_load32_rlx(&event->spin);
-	bool tries_long = limit > 0 && queue_impl_load_rlx(&event->waits) % SPIN_LONG_EVERY == 0;
-	uint32_t most = tries_long ? QUEUE_IMPL_SPIN_MAX : limit;
-	uint32_t i;
+	uint32_t polls = queue_impl_event_polls(attempt->event), i;
+	int rc = -EAGAIN;
 
-	for (i = 0; i < most; i++) {
-		int rc = attempt->once(attempt);
-
-		if (rc != -EAGAIN) {
-			uint32_t enough = 2 * i + QUEUE_IMPL_SPIN_MIN;
-
-			if (enough > QUEUE_IMPL_SPIN_MAX)
-				enough = QUEUE_IMPL_SPIN_MAX;
-			if (enough > limit)
-				queue_impl_store32_rlx(&event->spin, enough);
-			return rc;
-		}
+	for (i = 0; i < polls; i++) {
+		rc = attempt->once(attempt);
+		if (rc != -EAGAIN)
+			break;
 		queue_impl_pause();
 	}
-	if (!tries_long && limit > QUEUE_IMPL_SPIN_MIN)
-		queue_impl_store32_rlx(&event->spin, limit - 1 - limit / 16);
-	return -EAGAIN;
+	queue_impl_event_learn(attempt->event, polls, i);
+	return rc;
 }
 
 static bool
@@ -505,7 +588,7 @@ pass_baton(struct queue_bounded *queue, struct queue_impl_event *event)
 {
 	uint64_t depth;
 
-	if (!queue_impl_event_awaited(event))
+	if (!queue_impl_event_is_counted(event))
 		return;
 	queue_impl_event_order(event); /* WAIT1 waiter */
 	depth = queue_depth_approx(queue);
@@ -513,9 +596,8 @@ pass_baton(struct queue_bounded *queue, struct queue_impl_event *event)
 		queue_impl_event_notify(event);
 }
 
-/* An idle queue can afford to be watched more closely. */
-static void
-sample_more(struct queue_bounded *queue)
+void
+queue_impl_sample_more(struct queue_bounded *queue)
 {
 	/* Relaxed, both: a guess that threads refine together. */
 	uint64_t mask = queue_impl_load_rlx(&queue->sample_mask);
@@ -552,7 +634,7 @@ sleep_for(struct attempt *attempt, uint64_t deadline)
 			rc = -ETIMEDOUT;
 		if (rc == -EAGAIN && attempt->counted) {
 			if (event == &queue->not_empty)
-				sample_more(queue);
+				queue_impl_sample_more(queue);
 			queue_impl_event_sleep(event, epoch, sleep_until(queue, deadline));
 			rc = attempt->once(attempt);
 		}
@@ -564,6 +646,20 @@ sleep_for(struct attempt *attempt, uint64_t deadline)
 	return rc;
 }
 
+/* Polls, then sleeps, and gives up at the deadline. */
+static int
+wait_until(struct attempt *attempt, uint64_t deadline)
+{
+	int rc;
+
+	if (has_come(attempt->queue, deadline)) {
+		rc = attempt->once(attempt);
+		return rc == -EAGAIN ? -ETIMEDOUT : rc;
+	}
+	rc = spin(attempt);
+	return rc == -EAGAIN ? sleep_for(attempt, deadline) : rc;
+}
+
 static int
 wait_for(struct attempt *attempt, uint64_t deadline)
 {
@@ -573,15 +669,9 @@ wait_for(struct attempt *attempt, uint64_t deadline)
 	int rc;
 
 	(void)queue_impl_fetch_add_acq_rel(waiting, 1);
-	if (has_come(queue, deadline)) {
-		rc = attempt->once(attempt);
-		if (rc == -EAGAIN)
-			rc = -ETIMEDOUT;
-	} else {
-		rc = spin(attempt);
-		if (rc == -EAGAIN)
-			rc = sleep_for(attempt, deadline);
-	}
+	do {
+		rc = wait_until(attempt, deadline);
+	} while (rc == -ETIMEDOUT && !for_room && is_worth_another_look(queue, -EAGAIN));
 	if (for_room && rc != 0)
 		count(rc == -EPIPE ? &queue->closed_rejected : &queue->rejected, 1);
 	/* From here on the queue may be gone. */
@@ -683,6 +773,7 @@ evict_and_push(struct queue_bounded *queue, void *item)
 		struct queue_impl_ring_result popped = queue_impl_ring_pop(&queue->ring, &victim);
 
 		if (popped.rc == 0) {
+			/* The descriptor is settled by the push; when that fails, the queue is closed. */
 			take_probe(queue, popped.position, false);
 			count(&queue->evicted, 1);
 			if (evicted)
@@ -759,6 +850,8 @@ queue_close(struct queue_bounded *queue)
 {
 	queue_ring_close(&queue->ring);
 	queue_impl_fence_full(); /* WAIT1 notifier */
+	if (queue_impl_event_is_watched(&queue->not_empty))
+		(void)settle(queue);
 	queue_impl_event_notify_all(&queue->not_empty);
 	queue_impl_event_notify_all(&queue->not_full);
 	return 0;
@@ -822,10 +915,10 @@ queue_stats(const struct queue_bounded *queue, struct queue_stats *out)
 	out->wakes = queue_impl_load_rlx(&queue->not_empty.wakes) +
 		     queue_impl_load_rlx(&queue->not_full.wakes);
 	/* Where pops are not all that takes items out they are counted; neither ever goes back. */
-	if (queue->drops)
+	if (is_counted(queue))
 		out->popped = queue_impl_load_rlx(&queue->delivered);
 	queue_ring_stats(&queue->ring, &ring);
-	if (!queue->drops)
+	if (!is_counted(queue))
 		out->popped = ring.popped;
 	out->capacity = ring.capacity;
 	out->depth = ring.depth;

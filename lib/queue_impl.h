@@ -29,6 +29,21 @@ void queue_impl_interrupt(struct queue_bounded *queue);
 /* Is a thread inside a call that waits? */
 bool queue_impl_is_waited_in(const struct queue_bounded *queue);
 
+/*
+ * Would a pop not wait, because an item is there or the queue is closed? Exact: at one instant
+ * during the call it was so. `queue` is a struct queue_bounded, which is only looked at.
+ */
+bool queue_impl_is_ready(const void *queue);
+
+/*
+ * Would queue_select sleep by poll(2), for want of futex_waitv(2)? It finds out by itself; set it to
+ * see how it does.
+ */
+extern uint32_t queue_impl_select_polls;
+
+/* An idle queue can afford to be watched more closely: makes its next pushes carry more probes. */
+void queue_impl_sample_more(struct queue_bounded *queue);
+
 /* Hands an item to on_drop; there must be one. */
 void queue_impl_drop(struct queue_bounded *queue, void *item, enum queue_reason reason);
 

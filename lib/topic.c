@@ -32,31 +32,45 @@ struct stripe {
 	uint64_t published;
 } queue_impl_aligned(QUEUE_IMPL_LINE);
 
-/* What a publish looks at for each subscription, side by side. */
-struct entry {
+struct filter {
 	uint64_t any_of;
 	uint64_t all_of;
 	bool (*accepts)(const struct queue_message *message, void *context);
 	void *context;
-	struct queue_bounded *queue;
-	struct queue_subscription *subscription;
-	bool blocks; /* QUEUE_BLOCK */
 };
 
+/*
+ * Who may want a message with a certain tag, a bit for each of 64 subscriptions: so that those that
+ * do not want it cost nothing. Each is listed under the tags of any_of, or, since all of them must
+ * be there, under one of all_of.
+ */
+#define GROUP 64
+
+struct group {
+	uint64_t always; /* who may want it without any tag */
+	uint64_t tagged[64];
+};
+
+/* What a publish walks through: queues[0..count), which are the subscriptions. */
 struct snapshot {
 	struct snapshot *next; /* among the retired ones; the topic's lock */
 	uint64_t retired;      /* the epoch it was retired in */
 	uint64_t pins;	       /* publishes that wait, outside of an epoch */
 	size_t size;
-	struct stripe *stripes; /* NULL: nothing is filtered */
 	uint32_t count;
-	struct entry entries[]; /* the stripes follow */
+
+	/* these follow in the same memory; NULL: nobody filters */
+	struct filter *filters;
+	struct group *groups;
+	struct stripe *stripes;
+	struct queue_bounded *queues[];
 } queue_impl_aligned(QUEUE_IMPL_LINE);
 
-struct queue_subscription {
-	struct queue_impl_subscription base; /* first: see impl/topic.h */
+/* What a subscription has beside its queue: it lies behind that, which points to it by `context`. */
+struct details {
 	struct queue_topic *topic;
 	struct queue_subscription_options options;
+	size_t size;		/* of the queue and this */
 	uint64_t filtered_told; /* what statistics have said */
 
 	/* the topic's lock */
@@ -78,6 +92,18 @@ struct queue_topic {
 	struct queue_subscription *subscriptions;
 	const struct queue_allocator *allocator;
 };
+
+static struct queue_bounded *
+queue_of(const struct queue_subscription *subscription)
+{
+	return queue_subscription_queue(subscription);
+}
+
+static struct details *
+details_of(const struct queue_subscription *subscription)
+{
+	return queue_of(subscription)->context;
+}
 
 static void
 lock(const struct queue_topic *topic)
@@ -113,14 +139,15 @@ is_exclusive(const struct queue_message *message)
 	return queue_impl_load32_acq(&message->references) == 1; /* TOPIC2 acquire */
 }
 
-/* False: others hold it, and may be reading other tags. */
-static bool
+/* False: it has other tags, which those who got it may be reading. */
+static inline bool
 set_tags(struct queue_message *message, uint64_t tags)
 {
-	if (message->tags == tags)
+	if (message->published && message->tags == tags)
 		return true;
-	if (!is_exclusive(message))
+	if (message->published && !is_exclusive(message))
 		return false;
+	message->published = 1;
 	message->tags = tags;
 	return true;
 }
@@ -146,64 +173,94 @@ has_filter(const struct queue_subscription_options *options)
 	return options->any_of != 0 || options->all_of != 0 || options->accepts;
 }
 
+static size_t
+align_up(size_t size, size_t alignment)
+{
+	return (size + alignment - 1) & ~(alignment - 1);
+}
+
 static struct snapshot *
 snapshot_allocate(const struct queue_topic *topic, uint32_t count, bool filters)
 {
-	size_t entries = offsetof(struct snapshot, entries) + count * sizeof(struct entry);
-	size_t stripes = (entries + sizeof(struct stripe) - 1) & ~(sizeof(struct stripe) - 1);
-	size_t size = filters ? stripes + STRIPES * sizeof(struct stripe) : entries;
-	struct snapshot *snapshot = topic->allocator->allocate(topic->allocator->context, size,
-							       _Alignof(struct snapshot));
+	size_t queues =
+		align_up(offsetof(struct snapshot, queues) + count * sizeof(struct queue_bounded *),
+			 QUEUE_IMPL_LINE);
+	size_t stripes = queues + (filters ? STRIPES * sizeof(struct stripe) : 0);
+	size_t groups =
+		stripes + (filters ? (count + GROUP - 1) / GROUP * sizeof(struct group) : 0);
+	size_t size = groups + (filters ? count * sizeof(struct filter) : 0);
+	char *memory = topic->allocator->allocate(topic->allocator->context, size,
+						  _Alignof(struct snapshot));
+	struct snapshot *snapshot = (struct snapshot *)(void *)memory;
 
-	if (!snapshot)
+	if (!memory)
 		return NULL;
-	memset(snapshot, 0, size);
+	memset(memory, 0, size);
 	snapshot->size = size;
-	if (filters)
-		snapshot->stripes = (struct stripe *)(void *)((char *)snapshot + stripes);
+	if (filters) {
+		snapshot->stripes = (struct stripe *)(void *)(memory + queues);
+		snapshot->groups = (struct group *)(void *)(memory + stripes);
+		snapshot->filters = (struct filter *)(void *)(memory + groups);
+	}
 	return snapshot;
+}
+
+/* Lists the subscription with this number under the tags that it may be found by. */
+static void
+snapshot_index(struct snapshot *snapshot, uint32_t number, const struct filter *filter)
+{
+	struct group *group = &snapshot->groups[number / GROUP];
+	uint64_t bit = UINT64_C(1) << number % GROUP;
+	uint64_t tags = filter->all_of ? filter->all_of & (0 - filter->all_of) : filter->any_of;
+
+	if (tags == 0)
+		group->always |= bit;
+	for (; tags != 0; tags &= tags - 1)
+		group->tagged[__builtin_ctzll(tags)] |= bit;
 }
 
 static void
 snapshot_add(struct snapshot *snapshot, struct queue_subscription *subscription)
 {
-	const struct queue_subscription_options *options = &subscription->options;
+	struct details *details = details_of(subscription);
+	uint32_t number = snapshot->count++;
 
-	snapshot->entries[snapshot->count++] = (struct entry){
-		.any_of = options->any_of,
-		.all_of = options->all_of,
-		.accepts = options->accepts,
-		.context = options->context,
-		.queue = subscription->base.queue,
-		.subscription = subscription,
-		.blocks = options->policy == QUEUE_BLOCK,
+	snapshot->queues[number] = queue_of(subscription);
+	details->holders++;
+	if (!snapshot->filters)
+		return;
+	snapshot->filters[number] = (struct filter){
+		.any_of = details->options.any_of,
+		.all_of = details->options.all_of,
+		.accepts = details->options.accepts,
+		.context = details->options.context,
 	};
-	subscription->holders++;
+	snapshot_index(snapshot, number, &snapshot->filters[number]);
 }
 
 /* Of all subscriptions that have not ended. -ENOMEM; *out is NULL when there are none. */
 static int
 snapshot_make(const struct queue_topic *topic, struct snapshot **out)
 {
-	struct queue_subscription *subscription;
+	struct queue_subscription *each;
 	uint32_t count = 0;
 	bool filters = false;
 
 	*out = NULL;
-	for (subscription = topic->subscriptions; subscription; subscription = subscription->next) {
-		if (subscription->ended)
+	for (each = topic->subscriptions; each; each = details_of(each)->next) {
+		if (details_of(each)->ended)
 			continue;
 		count++;
-		filters = filters || has_filter(&subscription->options);
+		filters = filters || has_filter(&details_of(each)->options);
 	}
 	if (count == 0)
 		return 0;
 	*out = snapshot_allocate(topic, count, filters);
 	if (!*out)
 		return -ENOMEM;
-	for (subscription = topic->subscriptions; subscription; subscription = subscription->next)
-		if (!subscription->ended)
-			snapshot_add(*out, subscription);
+	for (each = topic->subscriptions; each; each = details_of(each)->next)
+		if (!details_of(each)->ended)
+			snapshot_add(*out, each);
 	return 0;
 }
 
@@ -225,8 +282,10 @@ snapshot_free(const struct queue_topic *topic, struct snapshot *snapshot)
 	uint32_t i;
 
 	for (i = 0; i < snapshot->count; i++) {
-		snapshot->entries[i].subscription->offered += published;
-		snapshot->entries[i].subscription->holders--;
+		struct details *details = snapshot->queues[i]->context;
+
+		details->offered += published;
+		details->holders--;
 	}
 	topic->allocator->release(topic->allocator->context, snapshot, snapshot->size,
 				  _Alignof(struct snapshot));
@@ -235,10 +294,12 @@ snapshot_free(const struct queue_topic *topic, struct snapshot *snapshot)
 static void
 subscription_free(const struct queue_topic *topic, struct queue_subscription *subscription)
 {
+	size_t size = details_of(subscription)->size;
+
 	/* Closed, drained, and nobody is left who could be inside. */
-	(void)queue_destroy(subscription->base.queue);
-	topic->allocator->release(topic->allocator->context, subscription, sizeof *subscription,
-				  _Alignof(struct queue_subscription));
+	(void)queue_fini(queue_of(subscription));
+	topic->allocator->release(topic->allocator->context, subscription, size,
+				  QUEUE_RING_ALIGNMENT);
 }
 
 /* Makes the word point to another snapshot; the old one is retired. */
@@ -258,12 +319,15 @@ snapshot_swap(struct queue_topic *topic, struct snapshot *snapshot)
 	topic->retired = old;
 }
 
-/* Frees the retired snapshots that no publish can be in, and the subscriptions gone with them. */
-static void
+/*
+ * Frees the retired snapshots that no publish can be in. Returns the subscriptions gone with them,
+ * to be ended without the lock.
+ */
+static struct queue_subscription *
 reclaim(struct queue_topic *topic)
 {
+	struct queue_subscription **each = &topic->subscriptions, *ended = NULL;
 	struct snapshot **snapshot = &topic->retired;
-	struct queue_subscription **subscription = &topic->subscriptions;
 	uint64_t oldest = *snapshot ? queue_impl_epoch_oldest() : 0;
 
 	while (*snapshot) {
@@ -277,15 +341,33 @@ reclaim(struct queue_topic *topic)
 			snapshot = &old->next;
 		}
 	}
-	while (*subscription) {
-		struct queue_subscription *gone = *subscription;
+	while (*each) {
+		struct queue_subscription *subscription = *each;
+		struct details *details = details_of(subscription);
 
-		if (gone->gone && gone->holders == 0) {
-			*subscription = gone->next;
-			subscription_free(topic, gone);
+		if (details->gone && details->holders == 0) {
+			*each = details->next;
+			details->next = ended;
+			ended = subscription;
 		} else {
-			subscription = &gone->next;
+			each = &details->next;
 		}
+	}
+	return ended;
+}
+
+/* The last of each of them. */
+static void
+end_all(const struct queue_topic *topic, struct queue_subscription *ended)
+{
+	while (ended) {
+		const struct details *details = details_of(ended);
+		struct queue_subscription *next = details->next;
+
+		if (details->options.on_end)
+			details->options.on_end(details->options.context);
+		subscription_free(topic, ended);
+		ended = next;
 	}
 }
 
@@ -323,7 +405,7 @@ queue_topic_create(struct queue_topic **out, const struct queue_topic_options *o
 static void
 drain(struct queue_subscription *subscription)
 {
-	struct queue_bounded *queue = subscription->base.queue;
+	struct queue_bounded *queue = queue_of(subscription);
 	void *message;
 	int rc;
 
@@ -341,11 +423,13 @@ queue_topic_destroy(struct queue_topic *topic)
 
 	if (!topic)
 		return 0;
-	for (subscription = topic->subscriptions; subscription; subscription = subscription->next)
-		if (queue_impl_is_waited_in(subscription->base.queue))
+	for (subscription = topic->subscriptions; subscription;
+	     subscription = details_of(subscription)->next)
+		if (queue_impl_is_waited_in(queue_of(subscription)))
 			return -EBUSY;
 	(void)queue_topic_close(topic); /* for callbacks that publish */
-	for (subscription = topic->subscriptions; subscription; subscription = subscription->next)
+	for (subscription = topic->subscriptions; subscription;
+	     subscription = details_of(subscription)->next)
 		drain(subscription);
 	/* Nobody is inside, so nothing has to wait for an epoch. */
 	snapshot_swap(topic, NULL);
@@ -355,11 +439,7 @@ queue_topic_destroy(struct queue_topic *topic)
 		topic->retired = old->next;
 		snapshot_free(topic, old);
 	}
-	while (topic->subscriptions) {
-		subscription = topic->subscriptions;
-		topic->subscriptions = subscription->next;
-		subscription_free(topic, subscription);
-	}
+	end_all(topic, topic->subscriptions);
 	(void)pthread_mutex_destroy(&topic->lock);
 	allocator = topic->allocator;
 	allocator->release(allocator->context, topic, sizeof *topic, _Alignof(struct queue_topic));
@@ -374,8 +454,9 @@ queue_topic_close(struct queue_topic *topic)
 	lock(topic);
 	/* Relaxed, the load: locked. */
 	queue_impl_store_rel(&topic->word, queue_impl_load_rlx(&topic->word) | CLOSED);
-	for (subscription = topic->subscriptions; subscription; subscription = subscription->next)
-		(void)queue_close(subscription->base.queue);
+	for (subscription = topic->subscriptions; subscription;
+	     subscription = details_of(subscription)->next)
+		(void)queue_close(queue_of(subscription));
 	unlock(topic);
 	return 0;
 }
@@ -387,8 +468,9 @@ queue_topic_stats(const struct queue_topic *topic, struct queue_topic_stats *out
 
 	memset(out, 0, sizeof *out);
 	lock(topic);
-	for (subscription = topic->subscriptions; subscription; subscription = subscription->next) {
-		if (subscription->gone)
+	for (subscription = topic->subscriptions; subscription;
+	     subscription = details_of(subscription)->next) {
+		if (details_of(subscription)->gone)
 			out->retired++;
 		else
 			out->subscriptions++;
@@ -406,11 +488,11 @@ queue_topic_stats(const struct queue_topic *topic, struct queue_topic_stats *out
 static void
 drop(void *item, enum queue_reason reason, void *context)
 {
-	const struct queue_subscription *subscription = context;
+	const struct details *details = context;
 	struct queue_message *message = item;
 
-	if (subscription->options.on_drop)
-		subscription->options.on_drop(message, reason, subscription->options.context);
+	if (details->options.on_drop)
+		details->options.on_drop(message, reason, details->options.context);
 	queue_message_release(message);
 }
 
@@ -428,32 +510,28 @@ static int
 subscription_make(struct queue_topic *topic, const struct queue_subscription_options *options,
 		  struct queue_subscription **out)
 {
-	const struct queue_allocator *allocator = topic->allocator;
 	struct queue_options queue = {.capacity = options->capacity,
 				      .policy = options->policy,
 				      .flags = options->flags,
-				      .on_drop = drop,
-				      .allocator = allocator};
-	struct queue_subscription *subscription;
-	int rc;
+				      .on_drop = drop};
+	size_t footprint = align_up(queue_footprint(&queue), _Alignof(struct details));
+	size_t size = footprint + sizeof(struct details);
+	struct details *details;
+	char *memory;
 
-	if (queue_footprint(&queue) == 0)
+	if (footprint == 0)
 		return -EINVAL;
-	subscription = allocator->allocate(allocator->context, sizeof *subscription,
-					   _Alignof(struct queue_subscription));
-	if (!subscription)
+	memory = topic->allocator->allocate(topic->allocator->context, size, QUEUE_RING_ALIGNMENT);
+	if (!memory)
 		return -ENOMEM;
-	memset(subscription, 0, sizeof *subscription);
-	queue.context = subscription;
-	rc = queue_create(&subscription->base.queue, &queue);
-	if (rc) {
-		allocator->release(allocator->context, subscription, sizeof *subscription,
-				   _Alignof(struct queue_subscription));
-		return rc;
-	}
-	subscription->topic = topic;
-	subscription->options = *options;
-	*out = subscription;
+	details = (struct details *)(void *)(memory + footprint);
+	memset(details, 0, sizeof *details);
+	details->topic = topic;
+	details->options = *options;
+	details->size = size;
+	queue.context = details;
+	(void)queue_init((struct queue_bounded *)(void *)memory, footprint, &queue);
+	*out = (struct queue_subscription *)(void *)memory;
 	return 0;
 }
 
@@ -464,7 +542,7 @@ end_of_list(struct queue_topic *topic)
 	struct queue_subscription **end = &topic->subscriptions;
 
 	while (*end)
-		end = &(*end)->next;
+		end = &details_of(*end)->next;
 	return end;
 }
 
@@ -472,7 +550,7 @@ int
 queue_topic_subscribe(struct queue_topic *topic, const struct queue_subscription_options *options,
 		      struct queue_subscription **out)
 {
-	struct queue_subscription *subscription, **end;
+	struct queue_subscription *subscription, **end, *ended = NULL;
 	struct snapshot *snapshot;
 	int rc;
 
@@ -496,62 +574,78 @@ queue_topic_subscribe(struct queue_topic *topic, const struct queue_subscription
 	} else {
 		*out = subscription;
 		snapshot_swap(topic, snapshot);
-		reclaim(topic);
+		ended = reclaim(topic);
 	}
 	unlock(topic);
+	end_all(topic, ended);
 	return rc;
 }
 
-/* From here on no new publish finds it; those under way find it closed. */
-static void
-end(struct queue_topic *topic, struct queue_subscription *subscription)
+int
+queue_subscription_close(struct queue_subscription *subscription)
 {
+	struct details *details = details_of(subscription);
+	struct queue_topic *topic = details->topic;
 	struct snapshot *snapshot;
 
+	/* From here on no new publish finds it; those under way find it closed. */
 	lock(topic);
-	if (!subscription->ended) {
-		subscription->ended = true;
+	if (!details->ended) {
+		details->ended = true;
 		if (snapshot_make(topic, &snapshot) == 0)
 			snapshot_swap(topic, snapshot);
 	}
 	unlock(topic);
-	(void)queue_close(subscription->base.queue);
+	return queue_close(queue_of(subscription));
 }
 
 int
 queue_topic_unsubscribe(struct queue_subscription *subscription)
 {
+	struct queue_subscription *ended;
 	struct queue_topic *topic;
 
 	if (!subscription)
 		return 0;
-	topic = subscription->topic;
-	end(topic, subscription);
-	/* QUEUE2 acquire */
-	if (queue_impl_load_acq(&subscription->base.queue->waiting_to_pop) != 0)
+	topic = details_of(subscription)->topic;
+	(void)queue_subscription_close(subscription);
+	if (queue_impl_load_acq(&queue_of(subscription)->waiting_to_pop) != 0) /* QUEUE2 acquire */
 		return -EBUSY;
 	drain(subscription);
 	lock(topic);
-	subscription->gone = true;
-	reclaim(topic);
+	details_of(subscription)->gone = true;
+	ended = reclaim(topic);
 	unlock(topic);
+	end_all(topic, ended);
 	return 0;
 }
 
-/* With the lock held: publishes it was there for, as far as they are counted. */
+static bool
+is_in(const struct snapshot *snapshot, const struct queue_subscription *subscription)
+{
+	uint32_t i;
+
+	for (i = 0; i < snapshot->count; i++)
+		if (snapshot->queues[i] == queue_of(subscription))
+			return true;
+	return false;
+}
+
+/* Publishes it was there for, as far as they are counted. */
 static uint64_t
 offered_to(const struct queue_topic *topic, const struct queue_subscription *subscription)
 {
-	const struct snapshot *snapshot = topic->snapshot ? topic->snapshot : topic->retired;
-	uint64_t offered = subscription->offered;
-	uint32_t i;
+	const struct snapshot *snapshot;
+	uint64_t offered;
 
-	while (snapshot) {
-		for (i = 0; i < snapshot->count; i++)
-			if (snapshot->entries[i].subscription == subscription)
-				offered += published_in(snapshot);
-		snapshot = snapshot == topic->snapshot ? topic->retired : snapshot->next;
-	}
+	lock(topic);
+	offered = details_of(subscription)->offered;
+	if (topic->snapshot && is_in(topic->snapshot, subscription))
+		offered += published_in(topic->snapshot);
+	for (snapshot = topic->retired; snapshot; snapshot = snapshot->next)
+		if (is_in(snapshot, subscription))
+			offered += published_in(snapshot);
+	unlock(topic);
 	return offered;
 }
 
@@ -571,7 +665,7 @@ int
 queue_subscription_stats(const struct queue_subscription *subscription,
 			 struct queue_subscription_stats *out)
 {
-	uint64_t *told = (uint64_t *)(uintptr_t)&subscription->filtered_told;
+	struct details *details = details_of(subscription);
 	struct queue_stats *queue = &out->queue;
 	uint64_t offered, decided;
 
@@ -579,18 +673,17 @@ queue_subscription_stats(const struct queue_subscription *subscription,
 	 * A publish is counted after its pushes, and looked at before them: so those counted, less
 	 * what its queue has decided on, are never more than were turned away.
 	 */
-	lock(subscription->topic);
-	offered = offered_to(subscription->topic, subscription);
-	unlock(subscription->topic);
-	(void)queue_stats(subscription->base.queue, queue);
+	offered = offered_to(details->topic, subscription);
+	(void)queue_stats(queue_of(subscription), queue);
 	out->delivered = queue->pushed;
 	out->refused = queue->rejected + queue->discarded + queue->closed_rejected;
 	out->evicted = queue->evicted;
 	out->lag = queue->depth;
 	decided = out->delivered + out->refused;
 	out->filtered = 0;
-	if (has_filter(&subscription->options))
-		out->filtered = never_less(told, offered > decided ? offered - decided : 0);
+	if (has_filter(&details->options))
+		out->filtered = never_less(&details->filtered_told,
+					   offered > decided ? offered - decided : 0);
 	return 0;
 }
 
@@ -603,37 +696,32 @@ struct walk {
 	struct snapshot *snapshot;
 	struct queue_impl_reader *reader;
 	bool pinned; /* outside of the epoch, by a pin */
+	struct queue_delivery found;
 };
-
-static inline bool
-admits(const struct entry *entry, const struct queue_message *message, uint64_t tags)
-{
-	return (entry->any_of == 0 || (entry->any_of & tags) != 0) &&
-	       (entry->all_of & ~tags) == 0 &&
-	       (!entry->accepts || entry->accepts(message, entry->context));
-}
 
 /* Waits for room, with the snapshot held by a pin instead of by the epoch. */
 static int
-wait_for_room(struct walk *walk, const struct entry *entry, struct queue_message *message)
+wait_for_room(struct walk *walk, struct queue_bounded *queue, struct queue_message *message)
 {
 	if (!walk->pinned) {
 		(void)queue_impl_fetch_add_acq_rel(&walk->snapshot->pins, 1);
 		queue_impl_epoch_leave(walk->reader);
 		walk->pinned = true;
 	}
-	return queue_push_until(entry->queue, message, QUEUE_NEVER);
+	return queue_push_until(queue, message, QUEUE_NEVER);
 }
 
 /* A push that did not go in at once: what the policy says. */
 static queue_impl_cold void
-give_by_policy(struct walk *walk, const struct entry *entry, struct queue_message *message, int rc,
-	       struct queue_delivery *found)
+give_by_policy(struct walk *walk, struct queue_bounded *queue, struct queue_message *message,
+	       int rc)
 {
-	if (rc == -EAGAIN && entry->blocks)
-		rc = wait_for_room(walk, entry, message);
+	struct queue_delivery *found = &walk->found;
+
+	if (rc == -EAGAIN && queue->policy == QUEUE_BLOCK)
+		rc = wait_for_room(walk, queue, message);
 	else
-		rc = queue_impl_push_refused(entry->queue, message, rc);
+		rc = queue_impl_push_refused(queue, message, rc);
 	switch (rc) {
 	case QUEUE_EVICTED:
 		found->evicted++;
@@ -652,28 +740,58 @@ give_by_policy(struct walk *walk, const struct entry *entry, struct queue_messag
 	}
 }
 
-/* The message comes with as many references as there are entries, each push takes one along. */
-static void
-give_to_all(struct walk *walk, struct queue_message *message, uint64_t tags,
-	    struct queue_delivery *found)
+/* 1: taken at once; 0: it says in walk->found what came of it. */
+static inline uint32_t
+give(struct walk *walk, struct queue_bounded *queue, struct queue_message *message)
 {
-	const struct entry *entry = walk->snapshot->entries;
-	const struct entry *end = entry + walk->snapshot->count;
+	int rc = queue_impl_push_once(queue, message);
 
-	for (; entry < end; entry++) {
-		int rc;
+	if (queue_impl_likely(rc == 0))
+		return 1;
+	give_by_policy(walk, queue, message, rc);
+	return 0;
+}
 
-		/* Not the message's tags: after the last push it may be gone. */
-		if (!admits(entry, message, tags)) {
-			found->filtered++;
-			continue;
+static bool
+admits(const struct filter *filter, const struct queue_message *message, uint64_t tags)
+{
+	return (filter->any_of == 0 || (filter->any_of & tags) != 0) &&
+	       (filter->all_of & ~tags) == 0 &&
+	       (!filter->accepts || filter->accepts(message, filter->context));
+}
+
+/* A bit for each subscription of the group that may want a message with these tags. */
+static uint64_t
+candidates_of(const struct group *group, uint64_t tags)
+{
+	uint64_t candidates = group->always;
+
+	for (; tags != 0; tags &= tags - 1)
+		candidates |= group->tagged[__builtin_ctzll(tags)];
+	return candidates;
+}
+
+/* Not the message's tags: after the last push it may be gone. */
+static void
+give_to_who_wants(struct walk *walk, struct queue_message *message, uint64_t tags)
+{
+	const struct snapshot *snapshot = walk->snapshot;
+	uint32_t first, admitted = 0, taken = 0;
+
+	for (first = 0; first < snapshot->count; first += GROUP) {
+		uint64_t left = candidates_of(&snapshot->groups[first / GROUP], tags);
+
+		for (; left != 0; left &= left - 1) {
+			uint32_t number = first + (uint32_t)__builtin_ctzll(left);
+
+			if (!admits(&snapshot->filters[number], message, tags))
+				continue;
+			admitted++;
+			taken += give(walk, snapshot->queues[number], message);
 		}
-		rc = queue_impl_push_once(entry->queue, message);
-		if (queue_impl_likely(rc == 0))
-			found->taken++;
-		else
-			give_by_policy(walk, entry, message, rc, found);
 	}
+	walk->found.taken += taken;
+	walk->found.filtered = snapshot->count - admitted;
 }
 
 static void
@@ -681,20 +799,29 @@ count_publish(const struct walk *walk)
 {
 	uint64_t number = walk->reader ? walk->reader->number : 0;
 
-	if (walk->snapshot->stripes) /* TOPIC4 release */
-		(void)queue_impl_fetch_add_acq_rel(
-			&walk->snapshot->stripes[number % STRIPES].published, 1);
+	/* TOPIC4 release */
+	(void)queue_impl_fetch_add_acq_rel(&walk->snapshot->stripes[number % STRIPES].published, 1);
 }
 
-/* What is done with the references that nobody has got. Returns what publish returns. */
-static int
-conclude(const struct queue_topic *topic, const struct queue_delivery *found,
-	 struct queue_message *message, uint32_t references)
+static void
+give_to_all(struct walk *walk, struct queue_message *message)
+{
+	struct queue_bounded *const *queue = walk->snapshot->queues;
+	struct queue_bounded *const *end = queue + walk->snapshot->count;
+	uint32_t taken = 0;
+
+	for (; queue < end; queue++)
+		taken += give(walk, *queue, message);
+	walk->found.taken += taken;
+}
+
+/* Some did not take it: what is done with their references. Returns what publish returns. */
+static queue_impl_cold int
+take_back(const struct queue_topic *topic, const struct queue_delivery *found,
+	  struct queue_message *message, uint32_t references)
 {
 	uint32_t given = (uint32_t)(found->taken + found->discarded);
 
-	if (queue_impl_likely(given == references))
-		return (int)found->taken;
 	/* TOPIC1 acquire */
 	if (found->closed > 0 && given == 0 && (queue_impl_load_acq(&topic->word) & CLOSED)) {
 		release_many(message, references - 1);
@@ -704,32 +831,42 @@ conclude(const struct queue_topic *topic, const struct queue_delivery *found,
 	return (int)found->taken;
 }
 
-static int
-publish(struct queue_topic *topic, struct queue_message *message, uint64_t tags,
-	struct queue_delivery *found)
+/* To the subscriptions, of which there may be some. */
+static inline int
+walk_through(struct queue_topic *topic, struct walk *walk, struct queue_message *message,
+	     uint64_t tags)
 {
-	struct walk walk = {.reader = queue_impl_epoch_enter(), .pinned = false};
-	/* Again, inside: what it says now is not freed meanwhile. TOPIC1 acquire */
-	uint64_t word = queue_impl_load_acq(&topic->word);
 	uint32_t references;
+	uint64_t word;
 
-	if (word == 0 || (word & CLOSED)) {
-		queue_impl_epoch_leave(walk.reader);
+	walk->reader = queue_impl_epoch_enter();
+	/* Again, inside: what it says now is not freed meanwhile. TOPIC1 acquire */
+	word = queue_impl_load_acq(&topic->word);
+	if (queue_impl_unlikely(word == 0 || (word & CLOSED))) {
+		queue_impl_epoch_leave(walk->reader);
 		if (word == 0)
 			queue_message_release(message);
 		return word == 0 ? 0 : -EPIPE;
 	}
-	walk.snapshot = (struct snapshot *)(uintptr_t)word;
-	references = walk.snapshot->count;
+	walk->snapshot = (struct snapshot *)(uintptr_t)word;
+	walk->pinned = false;
+	/* As many references as there are queues: each push takes one along. */
+	references = walk->snapshot->count;
 	multiply(message, references);
-	give_to_all(&walk, message, tags, found);
-	count_publish(&walk);
-	if (walk.pinned)
-		(void)queue_impl_fetch_add_acq_rel(&walk.snapshot->pins,
+	if (walk->snapshot->filters) {
+		give_to_who_wants(walk, message, tags);
+		count_publish(walk);
+	} else {
+		give_to_all(walk, message);
+	}
+	if (queue_impl_unlikely(walk->pinned))
+		(void)queue_impl_fetch_add_acq_rel(&walk->snapshot->pins,
 						   UINT64_MAX); /* TOPIC3 release */
 	else
-		queue_impl_epoch_leave(walk.reader);
-	return conclude(topic, found, message, references);
+		queue_impl_epoch_leave(walk->reader);
+	if (queue_impl_likely(walk->found.taken == references))
+		return (int)references;
+	return take_back(topic, &walk->found, message, references);
 }
 
 /* Decides what needs no look at a subscription; 1: there may be some. */
@@ -752,24 +889,24 @@ int
 queue_topic_publish_report(struct queue_topic *topic, struct queue_message *message, uint64_t tags,
 			   struct queue_delivery *delivery)
 {
-	struct queue_delivery found = {0};
+	struct walk walk = {.found = {0}};
 	int rc = begin(topic, message, tags);
 
 	if (rc > 0)
-		rc = publish(topic, message, tags, &found);
+		rc = walk_through(topic, &walk, message, tags);
 	if (rc >= 0)
-		*delivery = found;
+		*delivery = walk.found;
 	return rc;
 }
 
 int
 queue_topic_publish(struct queue_topic *topic, struct queue_message *message, uint64_t tags)
 {
-	struct queue_delivery found;
+	struct walk walk;
 	int rc = begin(topic, message, tags);
 
 	if (rc <= 0)
 		return rc;
-	memset(&found, 0, sizeof found);
-	return publish(topic, message, tags, &found);
+	memset(&walk.found, 0, sizeof walk.found);
+	return walk_through(topic, &walk, message, tags);
 }

@@ -13,9 +13,27 @@
 
 #define EPOCH_MASK UINT64_C(0xffffffff)
 
+/*
+ * futex_waitv(2), which linux/futex.h may be too old to know. Its number is the same on all machines.
+ */
+#define FUTEX_WAITV 449
+#define FUTEX_IS_32_BITS 2u
+#define FUTEXES_MAX 128
+
+struct awaited_futex {
+	uint64_t expected;
+	uint64_t address;
+	uint32_t flags;
+	uint32_t reserved;
+};
+
+/* Once in so many waits it is polled for as long as a wake takes at most. */
+#define POLL_LONG_EVERY 32
+
 /* With nothing to order memory by, sleep in short pieces instead of relying on a wake. */
 #define BARRIER_BROKEN 2u
 #define PIECE QUEUE_MILLISECOND
+#define STORES_ARRIVE (10 * QUEUE_MILLISECOND)
 
 /* The library never touches errno, which syscall(2) does. */
 static long
@@ -31,13 +49,21 @@ quiet_syscall(long number, const void *word, long operation, long value, const v
 	return rc;
 }
 
-void
-queue_impl_futex_wait(const uint32_t *word, uint32_t expected, uint64_t deadline)
+static struct timespec
+timespec_of(uint64_t deadline)
 {
 	struct timespec until;
 
 	until.tv_sec = (time_t)(deadline / QUEUE_SECOND);
 	until.tv_nsec = (long)(deadline % QUEUE_SECOND);
+	return until;
+}
+
+void
+queue_impl_futex_wait(const uint32_t *word, uint32_t expected, uint64_t deadline)
+{
+	struct timespec until = timespec_of(deadline);
+
 	/* The bitset form takes an absolute time, which a signal in between does not stretch. */
 	(void)quiet_syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, expected,
 			    deadline == QUEUE_NEVER ? NULL : &until, FUTEX_BITSET_MATCH_ANY);
@@ -107,27 +133,156 @@ queue_impl_event_order(struct queue_impl_event *event)
 		queue_impl_store32_rlx(&event->barrier, BARRIER_BROKEN);
 }
 
+/* Relaxed: a mode, not a message. */
+static bool
+is_broken(const struct queue_impl_event *event)
+{
+	return queue_impl_load32_rlx(&event->barrier) == BARRIER_BROKEN;
+}
+
+void
+queue_impl_event_watch(struct queue_impl_event *event)
+{
+	const uint32_t nobody_wakes = 0;
+	uint64_t word = queue_impl_load_acq(&event->word), until;
+
+	while (!(word & QUEUE_IMPL_EVENT_WATCHED) &&
+	       !queue_impl_cas_acq_rel(&event->word, &word,
+				       word | QUEUE_IMPL_EVENT_WATCHED)) /* DESCRIPTOR2 release */
+		continue;
+	queue_impl_event_order(event); /* WAIT1 waiter */
+	if (!is_broken(event))
+		return;
+	/*
+	 * Whoever has not seen the bit has published long before this is over. A known hole: a
+	 * virtual processor that is itself stopped for longer.
+	 */
+	until = queue_now() + STORES_ARRIVE;
+	while (queue_now() < until)
+		queue_impl_futex_wait(&nobody_wakes, 0, until);
+}
+
+bool
+queue_impl_event_is_watched(const struct queue_impl_event *event)
+{
+	return (queue_impl_load_acq(&event->word) & QUEUE_IMPL_EVENT_WATCHED) !=
+	       0; /* DESCRIPTOR2 acquire */
+}
+
+bool
+queue_impl_event_is_counted(const struct queue_impl_event *event)
+{
+	return queue_impl_load_rlx(&event->word) >= QUEUE_IMPL_EVENT_ONE; /* relaxed: WAIT1 */
+}
+
+void
+queue_impl_event_order_all(struct queue_impl_event *const *events, int n)
+{
+	int i;
+
+	queue_impl_fence_after_rmw();
+	/* One membarrier(2) is good for all; when it does not work any more, then for none. */
+	for (i = 0; i < n; i++) {
+		/* Relaxed: a mode, not a message. */
+		if (queue_impl_load32_rlx(&events[i]->barrier) == 0)
+			continue;
+		queue_impl_event_order(events[i]);
+		if (!is_broken(events[i]))
+			return;
+	}
+}
+
+/*
+ * Polls for as long as that has lately been worth it: twice as long as it took to succeed, a little
+ * less after each time in vain. Once in a while it tries for as long as a wake takes at most: two
+ * threads that wait for each other, both asleep by turns, would not find out otherwise that they
+ * need not sleep at all.
+ */
+uint32_t
+queue_impl_event_polls(const struct queue_impl_event *event)
+{
+	/* Relaxed, both: guesses that threads refine together. */
+	uint32_t limit = queue_impl_load32_rlx(&event->spin);
+	bool tries_long = limit > 0 && queue_impl_load_rlx(&event->waits) % POLL_LONG_EVERY == 0;
+
+	return tries_long ? QUEUE_IMPL_SPIN_MAX : limit;
+}
+
+void
+queue_impl_event_learn(struct queue_impl_event *event, uint32_t planned, uint32_t failed)
+{
+	uint32_t limit = queue_impl_load32_rlx(&event->spin); /* relaxed, all: guesses */
+	uint32_t enough = 2 * failed + QUEUE_IMPL_SPIN_MIN;
+
+	if (failed >= planned) {
+		if (planned == limit && limit > QUEUE_IMPL_SPIN_MIN)
+			queue_impl_store32_rlx(&event->spin, limit - 1 - limit / 16);
+		return;
+	}
+	if (enough > QUEUE_IMPL_SPIN_MAX)
+		enough = QUEUE_IMPL_SPIN_MAX;
+	if (enough > limit)
+		queue_impl_store32_rlx(&event->spin, enough);
+}
+
+uint32_t
+queue_impl_event_count(struct queue_impl_event *event)
+{
+	return (uint32_t)queue_impl_fetch_add_acq_rel(&event->word, QUEUE_IMPL_EVENT_ONE);
+}
+
 uint32_t
 queue_impl_event_prepare(struct queue_impl_event *event)
 {
-	uint64_t word = queue_impl_fetch_add_acq_rel(&event->word, QUEUE_IMPL_EVENT_ONE);
+	uint32_t epoch = queue_impl_event_count(event);
 
 	queue_impl_event_order(event); /* WAIT1 waiter */
-	return (uint32_t)word;
+	return epoch;
+}
+
+/* Until when a thread may sleep that has until the deadline. */
+static uint64_t
+piece_of(const struct queue_impl_event *event, uint64_t deadline)
+{
+	uint64_t piece;
+
+	if (!is_broken(event))
+		return deadline;
+	piece = queue_now() + PIECE;
+	return piece < deadline ? piece : deadline;
 }
 
 void
 queue_impl_event_sleep(struct queue_impl_event *event, uint32_t epoch, uint64_t deadline)
 {
-	/* Relaxed: a mode, not a message. */
-	if (queue_impl_load32_rlx(&event->barrier) == BARRIER_BROKEN) {
-		uint64_t piece = queue_now() + PIECE;
-
-		if (piece < deadline)
-			deadline = piece;
-	}
 	queue_impl_add_rlx(&event->waits, 1);
-	queue_impl_futex_wait(futex_of(event), epoch, deadline);
+	queue_impl_futex_wait(futex_of(event), epoch, piece_of(event, deadline));
+}
+
+bool
+queue_impl_event_sleep_any(struct queue_impl_event *const *events, const uint32_t *epochs, int n,
+			   uint64_t deadline)
+{
+	struct awaited_futex futexes[FUTEXES_MAX];
+	struct timespec until;
+	int saved = errno, i;
+	long rc;
+
+	for (i = 0; i < n; i++) {
+		queue_impl_add_rlx(&events[i]->waits, 1);
+		futexes[i].expected = epochs[i];
+		futexes[i].address = (uintptr_t)futex_of(events[i]);
+		futexes[i].flags = FUTEX_IS_32_BITS | FUTEX_PRIVATE_FLAG;
+		futexes[i].reserved = 0;
+		deadline = piece_of(events[i], deadline);
+	}
+	until = timespec_of(deadline);
+	rc = syscall(FUTEX_WAITV, futexes, n, 0, deadline == QUEUE_NEVER ? NULL : &until,
+		     CLOCK_MONOTONIC);
+	if (rc < 0)
+		rc = -errno;
+	errno = saved;
+	return rc != -ENOSYS && rc != -EPERM;
 }
 
 void

@@ -20,7 +20,7 @@
  *               Who has it releases it once, as the last act: the worker when it is done, on_drop
  *               after refuse, and likewise the caller itself when its push failed. The second
  *               release runs options.release, which frees: neither side touches freed memory.
- * Progress.     claim, reply, refuse, cancel, release and state are wait-free; wait waits.
+ * Progress.     claim, reply, refuse, cancel, release, fd and state are wait-free; wait waits.
  * Concurrency.  One worker side (claim, reply, refuse) and one thread in wait at a time; the two
  *               race freely with each other and with cancel. init apart from everything.
  * Invariants.   I1  A call ends once: REPLIED, CANCELLED, ABANDONED and REFUSED are for ever.
@@ -28,6 +28,7 @@
  * Ordering.     CALL1  caller: request bytes -> worker           via the queue that carries it
  *               CALL2  worker: reply bytes, reply -> caller       via state
  *               CALL3  either: last use, release -> options.release  via references
+ *               CALL4  caller: descriptor -> who ends the call       via state
  */
 #include <conveyor/clock.h>
 
@@ -67,7 +68,7 @@ struct queue_call_options {
 
 /* Opaque, but for its size: embed it, use the functions. */
 struct queue_call {
-	uint32_t state; /* enum queue_call_state, and whether the caller sleeps; a futex */
+	uint32_t state; /* enum queue_call_state, and how the caller wants to be told; a futex */
 	uint32_t references;
 	uint32_t descriptor; /* one more than it, 0: there is none */
 	void (*on_complete)(struct queue_call *call, enum queue_call_state state, void *context);

@@ -27,11 +27,13 @@
  *               QUEUE1  push: a probe's time -> pop: reads it        via probe_position
  *               QUEUE2  waiter: last access -> fini: frees           via waiting_to_push,
  *                                                                        waiting_to_pop
+ *               DESCRIPTOR2  queue_fd: the number -> push, pop: use it   via not_empty, careful
  */
 #include <conveyor/alloc.h>
 #include <conveyor/clock.h>
 #include <conveyor/ring.h>
 #include <conveyor/stats.h>
+#include <conveyor/impl/descriptor.h>
 #include <conveyor/impl/wait.h>
 
 #include <stddef.h>

@@ -44,6 +44,7 @@ struct queue_message {
 	void (*release)(struct queue_message *message, void *context);
 	void *context;
 	uint32_t references;
+	uint32_t published; /* it has tags */
 };
 
 /*
@@ -89,7 +90,12 @@ struct queue_subscription_options {
 	 * told.
 	 */
 	void (*on_drop)(struct queue_message *message, enum queue_reason reason, void *context);
-	void *context; /* for accepts and on_drop */
+	/*
+	 * Told once when the subscription has ended and neither of the two will be called again:
+	 * publishes that began before unsubscribe may still do so after it. NULL: not told.
+	 */
+	void (*on_end)(void *context);
+	void *context; /* for these three */
 };
 
 /* What came of one publish. */
@@ -136,6 +142,12 @@ int queue_topic_subscribe(struct queue_topic *topic,
 			  struct queue_subscription **out);
 
 /*
+ * Nothing comes any more; what is inside can still be popped, then pops return -EPIPE. For
+ * consumers that are to take what is left before unsubscribe. Never waits. Returns 0.
+ */
+int queue_subscription_close(struct queue_subscription *subscription);
+
+/*
  * Ends the subscription: nothing comes any more, what was not popped goes to on_drop
  * (QUEUE_DESTROYED) and is released, the subscription is gone. -EBUSY, while a thread waits in a
  * pop of it: nothing comes any more, the waiting pops return -EPIPE, try again. NULL is allowed.
@@ -145,7 +157,8 @@ int queue_topic_unsubscribe(struct queue_subscription *subscription);
 /*
  * Gives the message to every subscription that wants it. Returns how many took it; the caller's
  * reference is used up then, even if that was nobody. -EPIPE: closed, and nobody got it; -EINVAL:
- * others hold the message and it has other tags. In these two the reference is still the caller's.
+ * published before with other tags, and others still hold it. In these two the reference is still
+ * the caller's. The first publish of a message is to be kept apart from other ones of it.
  */
 int queue_topic_publish(struct queue_topic *topic, struct queue_message *message, uint64_t tags);
 

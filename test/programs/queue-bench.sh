@@ -80,7 +80,7 @@ try()
 	failures=$((failures + 1))
 }
 
-suites='limits throughput latency progress idle policies bucket pool alloc'
+suites='limits throughput latency progress idle policies bucket pool topic alloc'
 
 # ---- The command line ---------------------------------------------------------------------------
 
@@ -180,6 +180,35 @@ one_cell_as_json()
 	holds '[.rows[] | select(.metric == "rate" and .state == "ok" and .median > 0)] | length >= 2' \
 		"$out" 'both have a rate'
 	holds '[.rows[].subject] - ["ring", "vyukov"] | length == 0' "$out" 'nobody else is there'
+}
+
+# Every cell, with the limits that deliveries are read against, and the published figures apart.
+topics_have_their_limits()
+{
+	bench topic --only bounded,mutex --rounds 1 --seconds 1 --json
+	exits 0
+	is_silent
+	holds '[.rows[] | .state == "ok" and .median > 0] | all' "$out" 'all is measured'
+	for subscribers in 1 3 10 100; do
+		holds "[.rows[] | select(.subject == \"queue_topic\" and .metric == \"delivery\" and
+			(.cell | contains(\" subscribers=$subscribers \")) and
+			.limit == \"one queue_bounded\" and .limit_value > 0)] | length == 1" \
+			"$out" "a delivery to $subscribers subscribers, with its limit"
+		holds "[.rows[] | select(.metric == \"rate\" and .better == \"higher\" and
+			(.cell | contains(\" subscribers=$subscribers \"))) | .subject] |
+			contains([\"queue_topic\", \"one queue_bounded\"])" \
+			"$out" "deliveries to $subscribers subscribers, beside one queue"
+	done
+	for subscribers in 0 3 100; do
+		holds "[.rows[] | select(.subject == \"queue_topic\" and .metric == \"publish\" and
+			(.cell | contains(\" subscribers=$subscribers\")))] | length > 0" \
+			"$out" "a publish to $subscribers subscribers"
+	done
+	holds '[.rows[] | select(.subject | startswith("mutex list")) | .cell] | unique | length == 18' \
+		"$out" 'the usual list is in every cell'
+	holds '[.rows[] | select(.subject | startswith("Disruptor"))] | length == 2 and
+		all(.better == "neither" and (.note | startswith("published, not measured here")))' \
+		"$out" 'what is published is said to be'
 }
 
 # ---- The report ---------------------------------------------------------------------------------
@@ -307,6 +336,7 @@ try 'the built-in subjects are listed' list_has_the_built_in_subjects
 try 'wrong arguments are named, and the exit status is 2' wrong_arguments_are_named
 try 'a directory that cannot be made is named' a_directory_that_cannot_be_made
 try 'one cell of two subjects, as JSON' one_cell_as_json
+try 'topics, with their limits' topics_have_their_limits
 try 'the report of the built-in subjects' the_report_runs
 try 'its JSON is complete' the_json_is_complete
 try 'its CSV has the same rows' the_csv_has_the_same_rows

@@ -5,13 +5,17 @@
 #include <conveyor/impl/atomic.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -384,4 +388,161 @@ Test(call, replying_where_nobody_sleeps_makes_no_system_call)
 	/* 77: that cannot be seen here; an emulator has no seccomp. */
 	cr_assert(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77),
 		  "status %x", (unsigned)status);
+}
+
+/* ---- The descriptor ------------------------------------------------------------------------- */
+
+static bool
+is_readable(int number)
+{
+	struct pollfd poll_for = {.fd = number, .events = POLLIN};
+
+	return poll(&poll_for, 1, 0) == 1 && poll_for.revents == POLLIN;
+}
+
+Test(call, descriptor_becomes_readable_when_the_call_ends_in_any_way_and_stays_so)
+{
+	size_t i;
+	int state, late;
+
+	for (i = 0; i < sizeof acts / sizeof *acts; i++) {
+		for (state = 0; state < 2 * STATES; state++) {
+			struct queue_call call;
+			bool has_ended;
+			int number;
+
+			late = state / STATES;
+			cr_assert_eq(queue_call_init(&call, NULL), 0);
+			number = late ? -1 : queue_call_fd(&call);
+			reach(&call, (enum queue_call_state)(state % STATES));
+			if (late)
+				number = queue_call_fd(&call);
+			cr_assert_geq(number, 0);
+			cr_assert_eq(is_readable(number), state % STATES >= REPLIED);
+			(void)acts[i].act(&call);
+			has_ended = queue_call_state(&call) >= REPLIED;
+			cr_assert_eq(is_readable(number), has_ended, "%s in state %d", acts[i].name,
+				     state);
+			cr_assert_eq(queue_call_fd(&call), number);
+			cr_assert_eq(is_readable(number), has_ended);
+			if (has_ended)
+				cr_assert_neq(queue_call_wait(&call, QUEUE_NEVER), -EINVAL);
+			cr_assert_eq(is_readable(number), has_ended);
+			queue_call_release(&call);
+			queue_call_release(&call);
+		}
+	}
+}
+
+static void
+note_readable(struct queue_call *call, enum queue_call_state state, void *context)
+{
+	(void)state;
+	*(int *)context = is_readable(queue_call_fd(call));
+}
+
+Test(call, descriptor_is_readable_before_on_complete_is_called)
+{
+	int was_readable = -1;
+	const struct queue_call_options options = {.on_complete = note_readable,
+						   .context = &was_readable};
+	struct queue_call call;
+
+	cr_assert_eq(queue_call_init(&call, &options), 0);
+	cr_assert_geq(queue_call_fd(&call), 0);
+	reach(&call, REFUSED);
+	cr_assert_eq(was_readable, 1);
+	queue_call_release(&call);
+	queue_call_release(&call);
+}
+
+struct with_descriptor {
+	struct queue_call call;
+	int number;
+	bool was_closed;
+};
+
+static void
+note_closed(struct queue_call *call, void *context)
+{
+	struct with_descriptor *it = context;
+
+	(void)call;
+	it->was_closed = fcntl(it->number, F_GETFD) < 0;
+}
+
+Test(call, descriptor_is_closed_by_the_second_release_before_the_option)
+{
+	struct with_descriptor it = {.was_closed = false};
+	const struct queue_call_options options = {.release = note_closed, .context = &it};
+	int i;
+
+	/* And it can be used again, with another one. */
+	for (i = 0; i < 3; i++) {
+		cr_assert_eq(queue_call_init(&it.call, &options), 0);
+		it.number = queue_call_fd(&it.call);
+		cr_assert_eq(fcntl(it.number, F_GETFD), FD_CLOEXEC);
+		cr_assert_not(is_readable(it.number));
+		reach(&it.call, i % 2 ? REPLIED : CANCELLED);
+		queue_call_release(&it.call);
+		cr_assert(is_readable(it.number));
+		cr_assert_not(it.was_closed);
+		queue_call_release(&it.call);
+		cr_assert(it.was_closed);
+		it.was_closed = false;
+	}
+}
+
+Test(call, descriptor_that_cannot_be_had_now_can_be_asked_for_again)
+{
+	struct rlimit before, none;
+	struct queue_call call;
+
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = 0;
+	cr_assert_eq(queue_call_init(&call, NULL), 0);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	errno = 12345;
+	cr_assert_eq(queue_call_fd(&call), -EAGAIN);
+	cr_assert_eq(errno, 12345);
+	reach(&call, REPLIED);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	cr_assert(is_readable(queue_call_fd(&call)));
+	queue_call_release(&call);
+	queue_call_release(&call);
+}
+
+static void *
+wait_by_poll(void *argument)
+{
+	struct queue_call *call = argument;
+	struct pollfd poll_for = {.fd = queue_call_fd(call), .events = POLLIN};
+
+	/* By then it has ended, and the reply is there. */
+	cr_assert_eq(poll(&poll_for, 1, 20000), 1);
+	cr_assert_eq(queue_call_wait(call, 0), 0);
+	queue_call_release(call);
+	return NULL;
+}
+
+Test(call, descriptor_wakes_whoever_polls_it, .timeout = 60)
+{
+	int i;
+
+	/* The caller asks for it, sleeps, or has not come yet, when the reply comes. */
+	for (i = 0; i < 2000; i++) {
+		struct queue_call call;
+		pthread_t caller;
+		int pauses;
+
+		cr_assert_eq(queue_call_init(&call, NULL), 0);
+		cr_assert_eq(queue_call_claim(&call), 0);
+		cr_assert_eq(pthread_create(&caller, NULL, wait_by_poll, &call), 0);
+		for (pauses = i % 500; pauses > 0; pauses--)
+			queue_impl_pause();
+		cr_assert_eq(queue_call_reply(&call), 0);
+		queue_call_release(&call);
+		cr_assert_eq(pthread_join(caller, NULL), 0);
+	}
 }

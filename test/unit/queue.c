@@ -1222,6 +1222,62 @@ Test(queue, pop_n_takes_up_to_n)
 	}
 }
 
+Test(queue, try_pop_n_takes_what_is_there_and_does_not_wait)
+{
+	FOR_ALL_QUEUES(policy, flags)
+	{
+		struct world world = {0};
+		struct queue_options options = options_for(&world, policy, 7);
+		struct queue_bounded *queue;
+		void *items[20] = {NULL};
+
+		options.flags = flags;
+		queue = create(&world, &options);
+		items[0] = &untouched_byte;
+		EXPECT(queue_try_pop_n(queue, items, 20) == 0 && items[0] == &untouched_byte);
+		fill(queue, 1, 7);
+		EXPECT(queue_try_pop_n(queue, items, 0) == -EINVAL);
+		EXPECT(queue_try_pop_n(queue, items, -1) == -EINVAL);
+		EXPECT(queue_try_pop_n(queue, items, 1) == 1 && items[0] == item_of(1));
+		EXPECT(queue_try_pop_n(queue, items, 3) == 3);
+		for (uint64_t i = 0; i < 3; i++)
+			EXPECT(items[i] == item_of(2 + i));
+		EXPECT(stats_of(queue).popped == 4);
+		EXPECT(queue_close(queue) == 0);
+		EXPECT(queue_try_pop_n(queue, items, 20) == 3 && items[2] == item_of(7));
+		EXPECT(queue_try_pop_n(queue, items, 0) == -EINVAL);
+		EXPECT(queue_try_pop_n(queue, items, 20) == -EPIPE && items[0] == item_of(5));
+		EXPECT(stats_of(queue).waits == 0);
+		EXPECT(queue_destroy(queue) == 0);
+	}
+}
+
+Test(queue, try_pop_n_passes_expired_items_over)
+{
+	struct world world = {.now = 5};
+	struct queue_options options = options_for(&world, QUEUE_ABORT, 8);
+	struct queue_bounded *queue;
+	void *items[8];
+
+	options.clock = driven_clock;
+	options.deadline_of = number_is_deadline;
+	queue = create(&world, &options);
+	fill(queue, 3, 5);
+	cr_assert_eq(queue_try_pop_n(queue, items, 8), 2);
+	cr_assert_eq(items[0], item_of(6));
+	cr_assert_eq(items[1], item_of(7));
+	cr_assert_eq(world.drops, 3);
+	/* All of them expired: nothing is there. */
+	fill(queue, 1, 3);
+	cr_assert_eq(queue_try_pop_n(queue, items, 8), 0);
+	cr_assert_eq(world.drops, 6);
+	fill(queue, 1, 1);
+	queue_close(queue);
+	cr_assert_eq(queue_try_pop_n(queue, items, 8), -EPIPE);
+	cr_assert_eq(stats_of(queue).expired, 7);
+	cr_assert_eq(queue_destroy(queue), 0);
+}
+
 /* ---- Typed wrappers ------------------------------------------------------------------------- */
 
 struct order {
@@ -1255,6 +1311,7 @@ Test(queue, typed_wrappers_take_and_give_their_type)
 	memset(several, 0, sizeof several);
 	cr_assert_eq(orders_pop_n(queue, several, 4), 3);
 	cr_assert_eq(several[2]->number, 2);
+	cr_assert_eq(orders_try_pop_n(queue, several, 4), 0);
 	/* A failure leaves the pointer alone. */
 	out = &order[0];
 	cr_assert_eq(orders_try_pop(queue, &out), -EAGAIN);
@@ -2154,6 +2211,7 @@ call_all_that_do_not_wait(struct queue_bounded *queue)
 		(void)queue_stats(queue, &stats);
 		(void)queue_pop(queue, items);
 		(void)queue_pop_n(queue, items, 4);
+		(void)queue_try_pop_n(queue, items, 4);
 		(void)queue_try_pop(queue, items);
 		(void)queue_pop_until(queue, items, 0);
 	}

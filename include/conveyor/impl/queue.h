@@ -11,6 +11,11 @@
 
 #define QUEUE_IMPL_SOJOURN_BUCKETS 496 /* 8 per power of two */
 
+/* Why a pop has to be careful. */
+#define QUEUE_IMPL_CAREFUL_COUNTED                                                                 \
+	1u /* items leave otherwise than by pops: those are counted then */
+#define QUEUE_IMPL_CAREFUL_WATCHED 2u /* there is a descriptor; set once, for good */
+
 struct queue_bounded {
 	/* read-only after init */
 	uint64_t (*deadline_of)(const void *item);
@@ -21,8 +26,8 @@ struct queue_bounded {
 	const struct queue_allocator *allocator;
 	size_t size;
 	enum queue_policy policy;
-	uint32_t drops; /* items leave otherwise than by pops: those are counted then */
-	uint32_t fence; /* neither a locked instruction nor membarrier(2) orders: use fences */
+	uint32_t careful; /* QUEUE_IMPL_CAREFUL_; written once more when the descriptor is made */
+	uint32_t fence;	  /* neither a locked instruction nor membarrier(2) orders: use fences */
 
 	/* read by every push; written by consumers that wait, and when the sampling rate adapts */
 	struct queue_impl_event not_empty queue_impl_aligned(QUEUE_IMPL_APART);
@@ -43,6 +48,7 @@ struct queue_bounded {
 	uint64_t closed_rejected;
 	uint64_t waiting_to_push; /* threads inside a call that waits for room */
 	uint64_t waiting_to_pop;  /* and inside one that waits for an item */
+	struct queue_impl_descriptor descriptor;
 	uint64_t sampled_at;
 	uint64_t sojourn_max;
 	uint64_t sojourn[QUEUE_IMPL_SOJOURN_BUCKETS];
@@ -56,7 +62,7 @@ void queue_impl_push_wake(struct queue_bounded *queue);
 int queue_impl_push_refused(struct queue_bounded *queue, void *item, int rc);
 int queue_impl_push_counted(struct queue_bounded *queue, int rc);
 void queue_impl_pop_care(struct queue_bounded *queue, uint64_t position, bool delivered);
-int queue_impl_pop_counted(struct queue_bounded *queue, void **item);
+int queue_impl_pop_careful(struct queue_bounded *queue, void **item);
 int queue_impl_pop_wait(struct queue_bounded *queue, void **item, uint64_t deadline);
 
 /* WAIT1: what the ring has just published, before the look at who sleeps. */
@@ -109,8 +115,9 @@ queue_try_pop(struct queue_bounded *queue, void **item)
 {
 	struct queue_impl_ring_result popped;
 
-	if (queue->drops)
-		return queue_impl_pop_counted(queue, item);
+	/* Relaxed: who has seen it set reads it again with acquire. */
+	if (queue_impl_load32_rlx(&queue->careful))
+		return queue_impl_pop_careful(queue, item);
 	popped = queue_impl_ring_pop(&queue->ring, item);
 	if (popped.rc)
 		return popped.rc;

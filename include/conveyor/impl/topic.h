@@ -14,6 +14,7 @@ queue_message_init(struct queue_message *message,
 	message->tags = 0;
 	message->release = release;
 	message->context = context;
+	message->published = 0;
 	/* Relaxed: whoever gets the message gets it by something that orders. */
 	queue_impl_store32_rlx(&message->references, 1);
 }
@@ -42,15 +43,11 @@ queue_message_tags(const struct queue_message *message)
 	return message->tags;
 }
 
-/* What every subscription begins with; the rest is in lib/topic.c. */
-struct queue_impl_subscription {
-	struct queue_bounded *queue;
-};
-
+/* A subscription is its queue, and more that lies behind it: see lib/topic.c. */
 queue_impl_inline struct queue_bounded *
 queue_subscription_queue(const struct queue_subscription *subscription)
 {
-	return ((const struct queue_impl_subscription *)(const void *)subscription)->queue;
+	return (struct queue_bounded *)(uintptr_t)subscription;
 }
 
 QUEUE_TYPED(queue_impl_messages, struct queue_message *)

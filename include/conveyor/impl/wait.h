@@ -18,6 +18,9 @@
  * A known hole: what was pushed within that time, with no push after it, lies there while the
  * woken thread is stopped, though others sleep; they would have to be woken twice to notice.
  *
+ * WATCHED is set, once and for good, when a descriptor is told as well: then every notifier goes to
+ * the slow half, as if somebody were counted.
+ *
  * Progress.     notify is lock-free. prepare, sleep and leave belong to calls that wait.
  * Invariants.   I1  waking is set only while somebody is counted, by whom it will be cleared.
  *               I2  who was counted looks again after leaving, or passes the baton on.
@@ -32,7 +35,7 @@
 #define QUEUE_IMPL_WAKE_OVERDUE INT64_C(1000000) /* ns */
 
 struct queue_impl_event {
-	/* bits 0-31 epoch, the futex; 32 waking; 33-63 how many are counted */
+	/* bits 0-31 epoch, the futex; 32 waking; 33 watched; 34-63 how many are counted */
 	uint64_t word;
 	uint64_t woken_at; /* when the last wake was sent */
 	uint32_t spin;	   /* polls worth doing before sleeping, learnt */
@@ -42,13 +45,14 @@ struct queue_impl_event {
 };
 
 #define QUEUE_IMPL_EVENT_WAKING (UINT64_C(1) << 32)
-#define QUEUE_IMPL_EVENT_ONE (UINT64_C(1) << 33)
+#define QUEUE_IMPL_EVENT_WATCHED (UINT64_C(1) << 33)
+#define QUEUE_IMPL_EVENT_ONE (UINT64_C(1) << 34)
 
-/* Relaxed: the fence before it (WAIT1) is what orders. */
+/* Is anybody counted, or a descriptor told? Relaxed: the fence before it (WAIT1) is what orders. */
 queue_impl_inline bool
 queue_impl_event_awaited(const struct queue_impl_event *event)
 {
-	return queue_impl_load_rlx(&event->word) >= QUEUE_IMPL_EVENT_ONE;
+	return queue_impl_load_rlx(&event->word) >= QUEUE_IMPL_EVENT_WATCHED;
 }
 
 #endif
