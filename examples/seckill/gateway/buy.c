@@ -184,7 +184,7 @@ offer(struct visit *visit)
 	atomic_fetch_add(&service->unfinished, 1);
 	atomic_store(&visit->state, VISIT_OFFERED);
 	if (!read_purchase(visit, &purchase)) {
-		calls_refuse(service, &service->by_http, OUTCOME_MALFORMED);
+		calls_refuse(&service->by_http, OUTCOME_MALFORMED);
 		told_at_once(visit, OUTCOME_MALFORMED);
 		return;
 	}

@@ -57,15 +57,11 @@ latencies_read(struct latencies *latencies, struct histogram *out)
 }
 
 static void
-count_end(struct service *service, struct tally *tally, const struct purchase *purchase,
-	  enum outcome outcome)
+count_end(struct tally *tally, const struct purchase *purchase, enum outcome outcome)
 {
-	uint64_t now = queue_now();
-
 	count(&tally->outcomes[outcome], 1);
 	if (outcome == OUTCOME_SOLD)
 		count(&tally->pieces, purchase->quantity);
-	record_latency(&service->latencies, now > purchase->due ? now - purchase->due : 0);
 }
 
 /* Release: who sees that nothing is open sees what was told. */
@@ -76,10 +72,10 @@ count_closed(struct service *service)
 }
 
 void
-calls_refuse(struct service *service, struct tally *tally, enum outcome outcome)
+calls_refuse(struct tally *tally, enum outcome outcome)
 {
 	count(&tally->offered, 1);
-	count_end(service, tally, &(struct purchase){.due = queue_now()}, outcome);
+	count_end(tally, &(struct purchase){.quantity = 0}, outcome);
 }
 
 /* ---- How a call ends ------------------------------------------------------------------------- */
@@ -93,7 +89,10 @@ call_ended(struct queue_call *call, enum queue_call_state state, void *context)
 	bool by_worker = state == QUEUE_CALL_REPLIED || state == QUEUE_CALL_REFUSED;
 	enum outcome outcome = by_worker ? request->reply : OUTCOME_TIMED_OUT;
 
-	count_end(service, request->tally, &request->purchase, outcome);
+	count_end(request->tally, &request->purchase, outcome);
+	/* Who is turned away at the door does not wait, and would hide how long the others do. */
+	if (outcome != OUTCOME_FULL)
+		record_latency(&service->latencies, queue_now() - request->purchase.due);
 	request->tell(request->whom, outcome, outcome == OUTCOME_SOLD ? request->order : 0);
 	count_closed(service);
 	if (deadlines_remove(&service->deadlines, request))
@@ -180,7 +179,7 @@ calls_offer(struct service *service, const struct purchase *purchase, struct tal
 	if (outcome == OUTCOME_SOLD && !(request = sale_allocate(sizeof *request)))
 		outcome = OUTCOME_MEMORY;
 	if (!request) {
-		count_end(service, tally, purchase, outcome);
+		count_end(tally, purchase, outcome);
 		count_closed(service);
 		return outcome;
 	}

@@ -77,7 +77,10 @@ bool deadlines_remove(struct deadlines *deadlines, struct request *request);
 
 /* ---- calls.c: a purchase from the door to the answer ----------------------------------------- */
 
-/* Answers of about the last second, by how long they took; see latencies_read. */
+/*
+ * Answers of about the last second to requests that got into the queue, by how long they took; see
+ * latencies_read.
+ */
 #define LATENCY_PERIODS 10
 
 struct latencies {
@@ -99,7 +102,7 @@ void calls_drain(struct service *service);
 void calls_close(struct service *service);
 
 /* Counts a request that is answered without having been offered to the shop. */
-void calls_refuse(struct service *service, struct tally *tally, enum outcome outcome);
+void calls_refuse(struct tally *tally, enum outcome outcome);
 
 /*
  * Offers a purchase. OUTCOMES: it is open, or was, and `tell` is called once, perhaps before this
