@@ -10,7 +10,8 @@
 #:   check           every test there is: installs what is missing, builds all variants, runs them
 #:   check-unit      the unit tests of one build
 #:   check-stress    the stress programs of one build, $(SECONDS_EACH) seconds each
-#:   check-STEP      one step of `check`: gcc clang c11 address thread aarch64 headers install man
+#:   check-STEP      one step of `check`: gcc programs clang c11 address thread aarch64 headers
+#:                   install man
 #:   check-model     has spin check a model of the ring; a few minutes, and not part of `check`
 #:   lint            the formatter, static analyzers, manual page and shell checkers
 #:   man             the manual pages as HTML, below $(BUILD)/man
@@ -326,7 +327,7 @@ demo-http:
 run-demo-http: $(GATEWAY)
 	@CC='$(CC)' examples/seckill/gateway/demo.sh $(GATEWAY) $(DEMO_HTTP_ARGS)
 
-STEPS := gcc clang c11 address thread aarch64 headers install man
+STEPS := gcc programs clang c11 address thread aarch64 headers install man
 .PHONY: $(STEPS:%=check-%) check-model lint
 check-model:
 	@test/support/deps.sh check-model $(DEPS)
