@@ -128,9 +128,12 @@ ifeq ($(SANITIZE)$(RUN),thread)
 RUN := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 endif
 
-have_header = $(if $(CROSS),,$(shell echo '\#include <$(1)>' | \
+# Through a variable: whether \# in a function's arguments keeps its backslash depends on the make.
+hash := \#
+have_header = $(if $(CROSS),,$(shell echo '$(hash)include <$(1)>' | \
 	$(CC) -E -x c -o /dev/null - 2>/dev/null && echo yes))
 HAVE_JEMALLOC := $(call have_header,jemalloc/jemalloc.h)
+HAVE_SQLITE := $(call have_header,sqlite3.h)
 HAVE_MICROHTTPD := $(call have_header,microhttpd.h)
 
 # ---- What there is to build -------------------------------------------------------------------
@@ -146,9 +149,10 @@ MORE_LIBS := $(if $(CROSS),$(shell grep -ls '^/\* LIBS:' test/unit/*.c test/stre
 UNIT_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/unit/*.c))
 STRESS_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/stress/*.c))
 EXAMPLE_SOURCES := $(wildcard examples/*.c)
-SECKILL_SOURCES := $(wildcard examples/seckill/*.c)
+SECKILL_SOURCES := $(if $(and $(HAVE_SQLITE),$(HAVE_JEMALLOC)),$(wildcard examples/seckill/*.c))
 # The same sale behind HTTP, where there is a library for that, and what it shares with the other.
-GATEWAY_SOURCES := $(if $(HAVE_MICROHTTPD),$(wildcard examples/seckill/gateway/*.c))
+GATEWAY_SOURCES := $(if $(and $(HAVE_MICROHTTPD),$(SECKILL_SOURCES)), \
+	$(wildcard examples/seckill/gateway/*.c))
 GATEWAY_SHARED := $(patsubst %,examples/seckill/%.c,arguments monitor reconcile sale store \
 	temporary text)
 BENCH_SOURCES := $(wildcard bench/*.c)
@@ -171,6 +175,8 @@ all: $(LIB)
 unit: $(UNIT)
 stress: $(STRESS)
 examples: $(EXAMPLES) $(SECKILL) $(GATEWAY)
+	$(if $(SECKILL),,@echo '  --  seckill is left out: it needs libsqlite3-dev and libjemalloc-dev')
+	$(if $(GATEWAY),,@echo '  --  seckill-gateway is left out: it needs libmicrohttpd-dev as well')
 programs: all unit stress examples $(BENCH)
 
 # ---- How it is built --------------------------------------------------------------------------
