@@ -439,7 +439,10 @@ queue_topic_destroy(struct queue_topic *topic)
 		topic->retired = old->next;
 		snapshot_free(topic, old);
 	}
-	end_all(topic, topic->subscriptions);
+	/* Off the list, which on_end may have walked through. */
+	subscription = topic->subscriptions;
+	topic->subscriptions = NULL;
+	end_all(topic, subscription);
 	(void)pthread_mutex_destroy(&topic->lock);
 	allocator = topic->allocator;
 	allocator->release(allocator->context, topic, sizeof *topic, _Alignof(struct queue_topic));

@@ -1252,6 +1252,30 @@ Test(topic, destroy_ends_the_subscriptions_that_are_left)
 	}
 }
 
+static void
+look_and_close(void *context)
+{
+	struct queue_topic_stats seen = topic_stats();
+
+	++*(int *)context;
+	EXPECT(seen.subscriptions == 0 && seen.retired == 0 && seen.closed);
+	EXPECT(queue_topic_close(world.topic) == 0);
+}
+
+Test(topic, on_end_may_call_the_topic_that_is_being_destroyed)
+{
+	int ends = 0;
+	struct queue_subscription_options options = {
+		.capacity = 2, .on_end = look_and_close, .context = &ends};
+	int i;
+
+	make_topic();
+	for (i = 0; i < 3; i++)
+		(void)subscribe_with(&options);
+	finish();
+	cr_assert_eq(ends, 3);
+}
+
 /*
  * Closing.
  */
