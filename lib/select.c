@@ -128,19 +128,22 @@ sleep_once(const struct selection *selection, uint64_t deadline, bool *can_sleep
 	return found;
 }
 
-/* Not the library's function, which is a cancellation point. */
-static void
+/* Not the library's function, which is a cancellation point. False: it did not sleep. */
+static bool
 poll_until(struct pollfd *descriptors, int n, uint64_t deadline)
 {
 	uint64_t now = queue_now(), left = deadline > now ? deadline - now : 0;
 	struct timespec timeout;
 	int saved = errno;
+	bool slept;
 
 	timeout.tv_sec = (time_t)(left / QUEUE_SECOND);
 	timeout.tv_nsec = (long)(left % QUEUE_SECOND);
-	(void)syscall(SYS_ppoll, descriptors, n, deadline == QUEUE_NEVER ? NULL : &timeout, NULL,
-		      0);
+	slept = syscall(SYS_ppoll, descriptors, n, deadline == QUEUE_NEVER ? NULL : &timeout, NULL,
+			0) >= 0 ||
+		errno == EINTR;
 	errno = saved;
+	return slept;
 }
 
 /* The same without futex_waitv(2). */
@@ -161,8 +164,9 @@ sleep_by_poll(const struct selection *selection, uint64_t deadline)
 	found = look(selection);
 	if (found == -EAGAIN && has_come(deadline))
 		return -ETIMEDOUT;
-	if (found == -EAGAIN)
-		poll_until(descriptors, selection->n, until);
+	/* It refuses more than the process may have open, of which there may be less by now. */
+	if (found == -EAGAIN && !poll_until(descriptors, selection->n, until))
+		(void)poll_until(NULL, 0, piece < until ? piece : until);
 	return found;
 }
 

@@ -415,6 +415,32 @@ drain(struct queue_subscription *subscription)
 			queue_impl_drop(queue, message, QUEUE_DESTROYED);
 }
 
+/* By a publish that has waited and is not done: it still walks through a snapshot. */
+static bool
+is_pinned(const struct queue_topic *topic)
+{
+	const struct snapshot *snapshot;
+
+	if (topic->snapshot &&
+	    queue_impl_load_acq(&topic->snapshot->pins) != 0) /* TOPIC3 acquire */
+		return true;
+	for (snapshot = topic->retired; snapshot; snapshot = snapshot->next)
+		if (queue_impl_load_acq(&snapshot->pins) != 0) /* TOPIC3 acquire */
+			return true;
+	return false;
+}
+
+static bool
+is_waited_in(const struct queue_topic *topic)
+{
+	const struct queue_subscription *each;
+
+	for (each = topic->subscriptions; each; each = details_of(each)->next)
+		if (queue_impl_is_waited_in(queue_of(each)))
+			return true;
+	return is_pinned(topic);
+}
+
 int
 queue_topic_destroy(struct queue_topic *topic)
 {
@@ -423,10 +449,8 @@ queue_topic_destroy(struct queue_topic *topic)
 
 	if (!topic)
 		return 0;
-	for (subscription = topic->subscriptions; subscription;
-	     subscription = details_of(subscription)->next)
-		if (queue_impl_is_waited_in(queue_of(subscription)))
-			return -EBUSY;
+	if (is_waited_in(topic))
+		return -EBUSY;
 	(void)queue_topic_close(topic); /* for callbacks that publish */
 	for (subscription = topic->subscriptions; subscription;
 	     subscription = details_of(subscription)->next)
@@ -439,7 +463,10 @@ queue_topic_destroy(struct queue_topic *topic)
 		topic->retired = old->next;
 		snapshot_free(topic, old);
 	}
-	end_all(topic, topic->subscriptions);
+	/* Off the list, which on_end may have walked through. */
+	subscription = topic->subscriptions;
+	topic->subscriptions = NULL;
+	end_all(topic, subscription);
 	(void)pthread_mutex_destroy(&topic->lock);
 	allocator = topic->allocator;
 	allocator->release(allocator->context, topic, sizeof *topic, _Alignof(struct queue_topic));
@@ -815,15 +842,31 @@ give_to_all(struct walk *walk, struct queue_message *message)
 	walk->found.taken += taken;
 }
 
-/* Some did not take it: what is done with their references. Returns what publish returns. */
-static queue_impl_cold int
-take_back(const struct queue_topic *topic, const struct queue_delivery *found,
-	  struct queue_message *message, uint32_t references)
+/* After the last look at the snapshot; where it was pinned, the topic may be gone from here on. */
+static inline void
+leave(const struct walk *walk)
 {
-	uint32_t given = (uint32_t)(found->taken + found->discarded);
+	if (queue_impl_unlikely(walk->pinned))
+		(void)queue_impl_fetch_add_acq_rel(&walk->snapshot->pins,
+						   UINT64_MAX); /* TOPIC3 release */
+	else
+		queue_impl_epoch_leave(walk->reader);
+}
 
-	/* TOPIC1 acquire */
-	if (found->closed > 0 && given == 0 && (queue_impl_load_acq(&topic->word) & CLOSED)) {
+/*
+ * Some did not take it: leaves, and does with their references what has to be done. Returns what
+ * publish returns.
+ */
+static queue_impl_cold int
+leave_and_take_back(const struct queue_topic *topic, const struct walk *walk,
+		    struct queue_message *message, uint32_t references)
+{
+	const struct queue_delivery *found = &walk->found;
+	uint32_t given = (uint32_t)(found->taken + found->discarded);
+	bool closed = (queue_impl_load_acq(&topic->word) & CLOSED) != 0; /* TOPIC1 acquire */
+
+	leave(walk);
+	if (found->closed > 0 && given == 0 && closed) {
 		release_many(message, references - 1);
 		return -EPIPE;
 	}
@@ -859,14 +902,10 @@ walk_through(struct queue_topic *topic, struct walk *walk, struct queue_message 
 	} else {
 		give_to_all(walk, message);
 	}
-	if (queue_impl_unlikely(walk->pinned))
-		(void)queue_impl_fetch_add_acq_rel(&walk->snapshot->pins,
-						   UINT64_MAX); /* TOPIC3 release */
-	else
-		queue_impl_epoch_leave(walk->reader);
-	if (queue_impl_likely(walk->found.taken == references))
-		return (int)references;
-	return take_back(topic, &walk->found, message, references);
+	if (queue_impl_unlikely(walk->found.taken != references))
+		return leave_and_take_back(topic, walk, message, references);
+	leave(walk);
+	return (int)references;
 }
 
 /* Decides what needs no look at a subscription; 1: there may be some. */

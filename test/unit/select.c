@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "queue_impl.h"
@@ -432,6 +433,42 @@ Test(select, by_poll_looks_once_in_a_while_when_there_are_no_descriptors, .timeo
 	cr_assert_eq(waiter_join(&waiter), 3);
 	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
 	destroy_all(queues);
+}
+
+static uint64_t
+processor_time(void)
+{
+	struct timespec used;
+
+	EXPECT(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used) == 0);
+	return (uint64_t)used.tv_sec * QUEUE_SECOND + (uint64_t)used.tv_nsec;
+}
+
+/* There, and where poll(2) refuses those that there are, since the process may have fewer now. */
+Test(select, by_poll_sleeps_where_there_may_be_fewer_descriptors_than_queues, .timeout = 60)
+{
+	struct queue_bounded *queues[QUEUES];
+	struct rlimit before, few;
+	int index;
+
+	queue_impl_store32_rlx(&queue_impl_select_polls, 1);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = 1;
+	for (int have = 0; have < 2; have++) {
+		uint64_t used;
+
+		create_all(queues);
+		for (int i = 0; i < QUEUES && have; i++)
+			EXPECT(queue_fd(queues[i]) >= 0);
+		cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+		used = processor_time();
+		cr_assert_eq(queue_select(queues, QUEUES, queue_after_ms(400), &index), -ETIMEDOUT);
+		used = processor_time() - used;
+		cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+		cr_assert_lt(used, 100 * QUEUE_MILLISECOND);
+		destroy_all(queues);
+	}
 }
 
 /* What the system answers to futex_waitv(2) from here on. False: that is not to be had. */

@@ -1252,6 +1252,30 @@ Test(topic, destroy_ends_the_subscriptions_that_are_left)
 	}
 }
 
+static void
+look_and_close(void *context)
+{
+	struct queue_topic_stats seen = topic_stats();
+
+	++*(int *)context;
+	EXPECT(seen.subscriptions == 0 && seen.retired == 0 && seen.closed);
+	EXPECT(queue_topic_close(world.topic) == 0);
+}
+
+Test(topic, on_end_may_call_the_topic_that_is_being_destroyed)
+{
+	int ends = 0;
+	struct queue_subscription_options options = {
+		.capacity = 2, .on_end = look_and_close, .context = &ends};
+	int i;
+
+	make_topic();
+	for (i = 0; i < 3; i++)
+		(void)subscribe_with(&options);
+	finish();
+	cr_assert_eq(ends, 3);
+}
+
 /*
  * Closing.
  */
@@ -2109,6 +2133,43 @@ Test(topic, close_does_not_wait_for_a_publisher_that_is_stopped, .timeout = 60)
 	cr_assert_eq(releases(1), 0);
 	queue_message_release(other.message);
 	finish();
+}
+
+Test(topic, destroy_does_nothing_while_a_publisher_that_has_waited_is_inside, .timeout = 60)
+{
+	struct queue_subscription_options options = options_for(QUEUE_ABORT, 4);
+	struct queue_subscription *full;
+	struct other other = {.rc = -1};
+	int rc = -EBUSY;
+
+	sem_init(&stop.reached, 0, 0);
+	sem_init(&stop.go, 0, 0);
+	make_topic();
+	full = subscribe(QUEUE_BLOCK, 1);
+	options.accepts = stop_in_accepts;
+	(void)subscribe_with(&options);
+	cr_assert_eq(publish(2, 0), 2);
+	other.topic = world.topic;
+	other.message = fresh(1);
+	begin(&other, publish_and_stop);
+	await_sleeps(full, 1);
+	cr_assert_eq(queue_topic_destroy(world.topic), -EBUSY);
+	/* It waits no more, and goes on to the other subscription. */
+	cr_assert_eq(queue_topic_close(world.topic), 0);
+	while (sem_wait(&stop.reached) != 0)
+		continue;
+	cr_assert_eq(queue_topic_destroy(world.topic), -EBUSY);
+	/* Neither when its snapshot is an old one. */
+	end(full);
+	cr_assert_eq(queue_topic_destroy(world.topic), -EBUSY);
+	cr_assert_eq(topic_stats().retired, 1);
+	sem_post(&stop.go);
+	EVENTUALLY(rc == 0 || (rc = queue_topic_destroy(world.topic)) == 0);
+	join(&other);
+	cr_assert_eq(other.rc, -EPIPE);
+	cr_assert_eq(releases(1), 0);
+	queue_message_release(other.message);
+	cr_assert_eq(releases(2), 1);
 }
 
 /*
