@@ -608,6 +608,17 @@ queue_topic_subscribe(struct queue_topic *topic, const struct queue_subscription
 	return rc;
 }
 
+static bool
+is_in(const struct snapshot *snapshot, const struct queue_subscription *subscription)
+{
+	uint32_t i;
+
+	for (i = 0; i < snapshot->count; i++)
+		if (snapshot->queues[i] == queue_of(subscription))
+			return true;
+	return false;
+}
+
 int
 queue_subscription_close(struct queue_subscription *subscription)
 {
@@ -617,11 +628,11 @@ queue_subscription_close(struct queue_subscription *subscription)
 
 	/* From here on no new publish finds it; those under way find it closed. */
 	lock(topic);
-	if (!details->ended) {
-		details->ended = true;
-		if (snapshot_make(topic, &snapshot) == 0)
-			snapshot_swap(topic, snapshot);
-	}
+	details->ended = true;
+	/* It may be there still after an earlier try, for lack of memory. */
+	if (topic->snapshot && is_in(topic->snapshot, subscription) &&
+	    snapshot_make(topic, &snapshot) == 0)
+		snapshot_swap(topic, snapshot);
 	unlock(topic);
 	return queue_close(queue_of(subscription));
 }
@@ -645,17 +656,6 @@ queue_topic_unsubscribe(struct queue_subscription *subscription)
 	unlock(topic);
 	end_all(topic, ended);
 	return 0;
-}
-
-static bool
-is_in(const struct snapshot *snapshot, const struct queue_subscription *subscription)
-{
-	uint32_t i;
-
-	for (i = 0; i < snapshot->count; i++)
-		if (snapshot->queues[i] == queue_of(subscription))
-			return true;
-	return false;
 }
 
 /* Publishes it was there for, as far as they are counted. */

@@ -10,10 +10,12 @@
  *               queue_push does; so are the calls on a subscription, as those on its queue are.
  *               subscribe, unsubscribe, close and the topic's statistics take a lock that publish
  *               never takes.
- * Concurrency.               publish  pop  subscribe, unsubscribe, close  stats  create, destroy
- *               publish         -      -               -                    -          X
- *               pop             -      -               +                    -          X
- *               subscribe ...   -      +               -                    +          X
+ * Concurrency.                publish  pop  unsubscribe  close, stats  subscribe  create, destroy
+ *               publish          -      -        -            -            -            X
+ *               pop              -      -        +            -            -            X
+ *               unsubscribe      -      +        +            +            -            X
+ *               close, stats     -      -        +            -            -            X
+ *               subscribe        -      -        -            -            -            X
  *               X = keep them apart; + = likewise, but on the same subscription only.
  * Invariants.   I1  A message whose publish returned 0 or more is released exactly once, by the
  *                   last of those who got it, or by publish when nobody did.
