@@ -508,6 +508,27 @@ Test(topic, without_memory_everything_but_subscribe_works)
 	cr_assert_eq(counting.bytes, 0);
 }
 
+Test(topic, what_could_not_be_unlisted_without_memory_is_so_by_the_next_try)
+{
+	struct queue_subscription_options options = options_for(QUEUE_ABORT, 4);
+	struct queue_subscription *first;
+	struct counting counting;
+
+	counting_init(&counting);
+	cr_assert_eq(queue_topic_create(&world.topic, &counting.options), 0);
+	first = subscribe_with(&options);
+	(void)subscribe_with(&options);
+	counting.left = 0;
+	cr_assert_eq(queue_subscription_close(first), 0);
+	expect_delivery(publish_report(1, 0), DELIVERY(.taken = 1, .closed = 1));
+	counting.left = 100;
+	end(first);
+	expect_delivery(publish_report(2, 0), DELIVERY(.taken = 1));
+	cr_assert_eq(topic_stats().retired, 0);
+	finish();
+	cr_assert_eq(counting.blocks, 0);
+}
+
 Test(topic, subscriptions_that_come_and_go_take_no_more_memory_than_those_that_stay)
 {
 	struct queue_subscription_options options = options_for(QUEUE_ABORT, 16);
