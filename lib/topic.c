@@ -830,16 +830,16 @@ count_publish(const struct walk *walk)
 	(void)queue_impl_fetch_add_acq_rel(&walk->snapshot->stripes[number % STRIPES].published, 1);
 }
 
+/* From the queue with the number `first` on, whose push has answered rc. */
 static void
-give_to_all(struct walk *walk, struct queue_message *message)
+give_to_the_rest(struct walk *walk, struct queue_message *message, uint32_t first, int rc)
 {
-	struct queue_bounded *const *queue = walk->snapshot->queues;
-	struct queue_bounded *const *end = queue + walk->snapshot->count;
-	uint32_t taken = 0;
+	const struct snapshot *snapshot = walk->snapshot;
+	uint32_t number;
 
-	for (; queue < end; queue++)
-		taken += give(walk, *queue, message);
-	walk->found.taken += taken;
+	give_by_policy(walk, snapshot->queues[first], message, rc);
+	for (number = first + 1; number < snapshot->count; number++)
+		walk->found.taken += give(walk, snapshot->queues[number], message);
 }
 
 /* After the last look at the snapshot; where it was pinned, the topic may be gone from here on. */
@@ -853,15 +853,13 @@ leave(const struct walk *walk)
 		queue_impl_epoch_leave(walk->reader);
 }
 
-/*
- * Some did not take it: leaves, and does with their references what has to be done. Returns what
- * publish returns.
- */
-static queue_impl_cold int
-leave_and_take_back(const struct queue_topic *topic, const struct walk *walk,
-		    struct queue_message *message, uint32_t references)
+/* What is done with the references that nobody has got. Returns what publish returns. */
+static int
+leave_and_conclude(const struct queue_topic *topic, const struct walk *walk,
+		   struct queue_message *message)
 {
 	const struct queue_delivery *found = &walk->found;
+	uint32_t references = walk->snapshot->count;
 	uint32_t given = (uint32_t)(found->taken + found->discarded);
 	bool closed = (queue_impl_load_acq(&topic->word) & CLOSED) != 0; /* TOPIC1 acquire */
 
@@ -874,38 +872,21 @@ leave_and_take_back(const struct queue_topic *topic, const struct walk *walk,
 	return (int)found->taken;
 }
 
-/* To the subscriptions, of which there may be some. */
-static inline int
-walk_through(struct queue_topic *topic, struct walk *walk, struct queue_message *message,
-	     uint64_t tags)
+/* A publish that has to look at filters, or where the push to queue number `taken` answered rc. */
+static __attribute__((__noinline__)) int
+publish_with_care(const struct queue_topic *topic, struct walk *walk, struct queue_message *message,
+		  uint64_t tags, uint32_t taken, int rc)
 {
-	uint32_t references;
-	uint64_t word;
-
-	walk->reader = queue_impl_epoch_enter();
-	/* Again, inside: what it says now is not freed meanwhile. TOPIC1 acquire */
-	word = queue_impl_load_acq(&topic->word);
-	if (queue_impl_unlikely(word == 0 || (word & CLOSED))) {
-		queue_impl_epoch_leave(walk->reader);
-		if (word == 0)
-			queue_message_release(message);
-		return word == 0 ? 0 : -EPIPE;
-	}
-	walk->snapshot = (struct snapshot *)(uintptr_t)word;
+	memset(&walk->found, 0, sizeof walk->found);
+	walk->found.taken = taken;
 	walk->pinned = false;
-	/* As many references as there are queues: each push takes one along. */
-	references = walk->snapshot->count;
-	multiply(message, references);
 	if (walk->snapshot->filters) {
 		give_to_who_wants(walk, message, tags);
 		count_publish(walk);
 	} else {
-		give_to_all(walk, message);
+		give_to_the_rest(walk, message, taken, rc);
 	}
-	if (queue_impl_unlikely(walk->found.taken != references))
-		return leave_and_take_back(topic, walk, message, references);
-	leave(walk);
-	return (int)references;
+	return leave_and_conclude(topic, walk, message);
 }
 
 /* Decides what needs no look at a subscription; 1: there may be some. */
@@ -924,28 +905,77 @@ begin(const struct queue_topic *topic, struct queue_message *message, uint64_t t
 	return 0;
 }
 
+/* Fills walk->found only where not everybody takes it at once: *plain is false then. */
+queue_impl_inline int
+publish(struct queue_topic *topic, struct walk *walk, struct queue_message *message, uint64_t tags,
+	bool *plain)
+{
+	struct snapshot *snapshot;
+	uint32_t count, taken;
+	uint64_t word;
+	int rc = 0;
+
+	*plain = true;
+	walk->reader = queue_impl_epoch_enter();
+	/* Again, inside: what it says now is not freed meanwhile. TOPIC1 acquire */
+	word = queue_impl_load_acq(&topic->word);
+	if (queue_impl_unlikely(word == 0 || (word & CLOSED))) {
+		queue_impl_epoch_leave(walk->reader);
+		if (word == 0)
+			queue_message_release(message);
+		return word == 0 ? 0 : -EPIPE;
+	}
+	snapshot = (struct snapshot *)(uintptr_t)word;
+	count = snapshot->filters ? 0 : snapshot->count;
+	/* As many references as there are queues: each push takes one along. */
+	multiply(message, snapshot->count);
+	for (taken = 0; taken < count; taken++) {
+		rc = queue_impl_push_once(snapshot->queues[taken], message);
+		if (queue_impl_unlikely(rc))
+			break;
+	}
+	if (queue_impl_unlikely(taken < snapshot->count)) {
+		walk->snapshot = snapshot;
+		*plain = false;
+		return publish_with_care(topic, walk, message, tags, taken, rc);
+	}
+	queue_impl_epoch_leave(walk->reader);
+	return (int)taken;
+}
+
 int
 queue_topic_publish_report(struct queue_topic *topic, struct queue_message *message, uint64_t tags,
 			   struct queue_delivery *delivery)
 {
-	struct walk walk = {.found = {0}};
+	struct walk walk;
+	bool plain = true;
 	int rc = begin(topic, message, tags);
 
 	if (rc > 0)
-		rc = walk_through(topic, &walk, message, tags);
-	if (rc >= 0)
+		rc = publish(topic, &walk, message, tags, &plain);
+	if (rc < 0)
+		return rc;
+	if (plain)
+		*delivery = (struct queue_delivery){.taken = (uint64_t)rc};
+	else
 		*delivery = walk.found;
 	return rc;
+}
+
+/* Apart, so that a topic without subscriptions does not pay for its registers. */
+static __attribute__((__noinline__)) int
+publish_to_some(struct queue_topic *topic, struct queue_message *message, uint64_t tags)
+{
+	struct walk walk;
+	bool plain;
+
+	return publish(topic, &walk, message, tags, &plain);
 }
 
 int
 queue_topic_publish(struct queue_topic *topic, struct queue_message *message, uint64_t tags)
 {
-	struct walk walk;
 	int rc = begin(topic, message, tags);
 
-	if (rc <= 0)
-		return rc;
-	memset(&walk.found, 0, sizeof walk.found);
-	return walk_through(topic, &walk, message, tags);
+	return rc > 0 ? publish_to_some(topic, message, tags) : rc;
 }
