@@ -396,6 +396,7 @@ no_traces_are_left()
 	mkdir -p "$work/tmp"
 	TMPDIR=$work/tmp seckill --users 1000 --spike-ms 20 --steady-ms 10
 	reconciles
+	says 'The database is temporary; --db FILE keeps one.'
 	[ -z "$(ls "$work/tmp")" ] || because 'something is left in TMPDIR'
 }
 
