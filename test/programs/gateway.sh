@@ -407,7 +407,7 @@ every_endpoint_answers()
 nothing_is_where_nothing_should_be()
 {
 	start
-	for path in nothing buy/ workers burst metrics/x ..; do
+	for path in nothing buy/ workers burst metrics/x .. %00 %00x metrics%00; do
 		request GET "$page$path" --path-as-is
 		[ "$code" = 404 ] || because "GET $url: $code"
 	done
@@ -593,6 +593,15 @@ malformed_purchases()
 		&&&==&
 	END_OF_LIST
 	is 'counted as malformed' "$(answers_of 400 malformed)" $n
+	# What is wrong with it; a parameter by its name only when that is plain.
+	because_of 'user=1&item=1&colour=1' 'there is no parameter colour'
+	because_of 'a"b\\c=1&user=1&item=1' 'there is no such parameter'
+	because_of "a'b=1" 'there is no such parameter'
+	because_of '%C3%A4=1' 'there is no such parameter'
+	because_of '%0A=1' 'there is no such parameter'
+	because_of 'user=1' 'item is missing; parameters go into the query, behind the ?'
+	because_of 'an_otherwise_plain_name_of_33_chars=1' 'there is no such parameter'
+	n=$((n + 7))
 	is 'what was offered' "$(number seckill_offered_total)" $n
 	is 'what is left' "$(number 'seckill_stock_remaining{item="1"}')" 10000
 	# After all of that, one that makes sense.
@@ -602,13 +611,19 @@ malformed_purchases()
 	is 'pieces stored' "$(ask 'SELECT sum(quantity) FROM orders')" 3
 }
 
+because_of()
+{
+	buy "$1"
+	is "the reason for $1" "$code $(jq -r .reason "$work/body")" "400 $2"
+}
+
 bodies_are_not_read()
 {
 	start
 	request POST "${page}buy?user=1&item=1" -d 'user=2&item=1'
 	answers 200 sold
 	request POST "${page}buy" -d 'user=2&item=1'
-	answers 400 malformed
+	answers 400 'parameters go into the query, behind the ?'
 	head -c 3000 /dev/zero >"$work/large"
 	request POST "${page}buy?user=3&item=1" -H 'Transfer-Encoding: chunked' \
 		--data-binary "@$work/large"
@@ -675,6 +690,7 @@ garbage()
 		POST /buy?user=1&item=1 HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\nConnection: close
 		POST /buy?user=1&item=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1x\r\nConnection: close
 		POST /buy?user=1&item=1 HTTP/1.1\r\nHost x\r\nConnection: close
+		POST /buy?user=1&item=1 HTTP/1.1\r\nContent-Length: 0\r\nConnection: close
 	END_OF_LIST
 	# Not even a whole head, and away.
 	# shellcheck disable=SC2016
