@@ -541,7 +541,12 @@ events_are_sent()
 		(last | .offered == 20 and .admitted == 20 and .sold == 20 and .open == 0 and
 			.stock == 9980 and .workers == 8 and .capacity == 1024 and
 			(.subscriptions | map(.name)) ==
-				["payment", "risk", "sms", "analytics", "writer"])
+				["payment", "risk", "sms", "analytics", "writer"] and
+			(.subscriptions | map(.policy)) ==
+				["block", "abort", "discard-oldest", "discard", "block"]) and
+		# Those who bought were answered before the last second.
+		all(.[]; .p50_us == null or (.p50_us <= .p99_us and .p99_us <= .max_us)) and
+		(last | .p50_us == null and .p90_us == null and .p99_us == null and .max_us == null)
 	' >/dev/null 2>"$work/wrong" ||
 		because "not as they should be: $(tail -n 2 "$work/events" | head -n 1) $(cat "$work/wrong")"
 	stops_well
