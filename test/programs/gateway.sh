@@ -1094,6 +1094,50 @@ demo_notices_tampering()
 	last_line_has 'stored'
 }
 
+# refused_by_demo MESSAGE OPTION...: in one line, and before anything is started.
+refused_by_demo()
+{
+	message=$1
+	shift
+	demo "$@"
+	demo_ends
+	exits 2
+	[ "$(cat "$err")" = "$message" ] || because "$*: $(cat "$err")"
+	[ ! -s "$out" ] || because "$*: it writes to standard output"
+}
+
+demo_options()
+{
+	for seconds in x 0 -1 1.5 99999 ''; do
+		message="demo.sh: --seconds: \"$seconds\" is not a number from 1 to 9999"
+		refused_by_demo "$message" --seconds "$seconds"
+		refused_by_demo "$message" --stock 100 "--seconds=$seconds" --stay
+	done
+	refused_by_demo 'demo.sh: --seconds needs a value' --stay --seconds
+	refused_by_demo 'seckill-gateway: --stock needs a value' --seconds 1 --stock
+	refused_by_demo 'seckill-gateway: there is no option "--bogus"; see --help' --bogus --stay
+	demo --stock 100 --help
+	demo_ends
+	exits 0
+	says '  --stay '
+	says '  --seconds N '
+	says '    --stock N '
+}
+
+# Its own option is not the last one, nor the first.
+demo_stays()
+{
+	demo --stock 100 --stay --items 2 --seconds 1
+	wait_for 60 grep -q 'stays up' "$out" || because 'it does not stay'
+	says ' 200 pieces'
+	page=$(sed -n 's/^  page   //p' "$out")
+	still_serves 'the load'
+	kill -s TERM "$helper"
+	demo_ends
+	exits 0
+	last_line_has 'reconciled: ok'
+}
+
 demo_is_ended()
 {
 	demo --seconds 20
@@ -1101,6 +1145,8 @@ demo_is_ended()
 	kill -s TERM "$helper"
 	demo_ends
 	exits 143
+	says Interrupted
+	last_line_has 'reconciled: ok'
 	request GET "${page}healthz"
 	[ "$code" = 000 ] || because 'the service goes on'
 }
@@ -1149,6 +1195,8 @@ try 'SIGINT in the burst' terminated_in_the_burst INT
 try '2,000 clients wait, and few threads do' many_wait_and_few_threads_do
 try 'the demo reconciles' demo_reconciles
 try 'the demo notices tampering' demo_notices_tampering
-try 'the demo can be ended' demo_is_ended
+try 'the demo can be ended in the middle, and accounts for everything' demo_is_ended
+try 'the demo stays up until it is ended' demo_stays
+try 'the demo'\''s own options' demo_options
 
 [ $failures -eq 0 ]
