@@ -130,6 +130,8 @@ hold_sale(struct session *session, const char *path)
 		report_comparison(session->columns, session->n);
 	for (int i = 0; i < session->n; i++)
 		plan_report(options, &session->columns[i]);
+	if (session->n > 0 && !options->db)
+		puts("The database is temporary; --db FILE keeps one.");
 	for (int i = 0; i < session->n; i++)
 		reconcile_run(session->store, session->columns[i].run, session->mismatch);
 	store_close(session->store);

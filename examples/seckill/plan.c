@@ -172,11 +172,28 @@ print_table(const struct options *options, const struct plan *plan, const struct
 		  text_time(c, plan->deadline));
 }
 
+#define OUTSIDE_SIZE (32 + TEXT_SIZE)
+
+/* Of all that timed out, those that are not the plan's: the comparison counts them, too. */
+static const char *
+text_outside(char text[OUTSIDE_SIZE], const struct figures *figures, uint64_t inside)
+{
+	uint64_t all = figures->outcomes[OUTCOME_TIMED_OUT];
+	char number[TEXT_SIZE];
+
+	*text = '\0';
+	if (all > inside)
+		snprintf(text, OUTSIDE_SIZE, "; %s before %s let in",
+			 text_number(number, all - inside),
+			 all - inside == 1 ? "it was" : "they were");
+	return text;
+}
+
 /* The plan itself, then what was measured against it. */
 static void
 print_verdict(const struct plan *plan, const struct figures *figures)
 {
-	char a[TEXT_SIZE], b[TEXT_SIZE], c[TEXT_SIZE];
+	char a[TEXT_SIZE], b[TEXT_SIZE], c[OUTSIDE_SIZE];
 	uint64_t p99 = figures->requests.sojourn_p99, in = let_in(figures);
 	uint64_t late = timed_out_inside(figures);
 
@@ -190,12 +207,10 @@ print_verdict(const struct plan *plan, const struct figures *figures)
 		printf("plan: NOT kept: one in %d waited more than %s; planned: %s, reserve %s",
 		       EXCEPTIONS, text_time(a, p99), text_time(b, plan->wait),
 		       text_time(c, plan->reserve));
-	else if (late > in / EXCEPTIONS)
-		printf("plan: NOT kept: %s of %s that were let in timed out", text_number(a, late),
-		       text_number(b, in));
 	else
-		printf("plan: kept: %s of %s that were let in timed out", text_number(a, late),
-		       text_number(b, in));
+		printf("plan: %s: %s of %s that were let in timed out%s",
+		       late > in / EXCEPTIONS ? "NOT kept" : "kept", text_number(a, late),
+		       text_number(b, in), text_outside(c, figures, late));
 	puts("\n");
 }
 

@@ -407,7 +407,7 @@ every_endpoint_answers()
 nothing_is_where_nothing_should_be()
 {
 	start
-	for path in nothing buy/ workers burst metrics/x ..; do
+	for path in nothing buy/ workers burst metrics/x .. %00 %00x metrics%00; do
 		request GET "$page$path" --path-as-is
 		[ "$code" = 404 ] || because "GET $url: $code"
 	done
@@ -541,7 +541,12 @@ events_are_sent()
 		(last | .offered == 20 and .admitted == 20 and .sold == 20 and .open == 0 and
 			.stock == 9980 and .workers == 8 and .capacity == 1024 and
 			(.subscriptions | map(.name)) ==
-				["payment", "risk", "sms", "analytics", "writer"])
+				["payment", "risk", "sms", "analytics", "writer"] and
+			(.subscriptions | map(.policy)) ==
+				["block", "abort", "discard-oldest", "discard", "block"]) and
+		# Those who bought were answered before the last second.
+		all(.[]; .p50_us == null or (.p50_us <= .p99_us and .p99_us <= .max_us)) and
+		(last | .p50_us == null and .p90_us == null and .p99_us == null and .max_us == null)
 	' >/dev/null 2>"$work/wrong" ||
 		because "not as they should be: $(tail -n 2 "$work/events" | head -n 1) $(cat "$work/wrong")"
 	stops_well
@@ -593,6 +598,15 @@ malformed_purchases()
 		&&&==&
 	END_OF_LIST
 	is 'counted as malformed' "$(answers_of 400 malformed)" $n
+	# What is wrong with it; a parameter by its name only when that is plain.
+	because_of 'user=1&item=1&colour=1' 'there is no parameter colour'
+	because_of 'a"b\\c=1&user=1&item=1' 'there is no such parameter'
+	because_of "a'b=1" 'there is no such parameter'
+	because_of '%C3%A4=1' 'there is no such parameter'
+	because_of '%0A=1' 'there is no such parameter'
+	because_of 'user=1' 'item is missing; parameters go into the query, behind the ?'
+	because_of 'an_otherwise_plain_name_of_33_chars=1' 'there is no such parameter'
+	n=$((n + 7))
 	is 'what was offered' "$(number seckill_offered_total)" $n
 	is 'what is left' "$(number 'seckill_stock_remaining{item="1"}')" 10000
 	# After all of that, one that makes sense.
@@ -602,13 +616,19 @@ malformed_purchases()
 	is 'pieces stored' "$(ask 'SELECT sum(quantity) FROM orders')" 3
 }
 
+because_of()
+{
+	buy "$1"
+	is "the reason for $1" "$code $(jq -r .reason "$work/body")" "400 $2"
+}
+
 bodies_are_not_read()
 {
 	start
 	request POST "${page}buy?user=1&item=1" -d 'user=2&item=1'
 	answers 200 sold
 	request POST "${page}buy" -d 'user=2&item=1'
-	answers 400 malformed
+	answers 400 'parameters go into the query, behind the ?'
 	head -c 3000 /dev/zero >"$work/large"
 	request POST "${page}buy?user=3&item=1" -H 'Transfer-Encoding: chunked' \
 		--data-binary "@$work/large"
@@ -675,6 +695,7 @@ garbage()
 		POST /buy?user=1&item=1 HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\nConnection: close
 		POST /buy?user=1&item=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1x\r\nConnection: close
 		POST /buy?user=1&item=1 HTTP/1.1\r\nHost x\r\nConnection: close
+		POST /buy?user=1&item=1 HTTP/1.1\r\nContent-Length: 0\r\nConnection: close
 	END_OF_LIST
 	# Not even a whole head, and away.
 	# shellcheck disable=SC2016
@@ -1073,6 +1094,50 @@ demo_notices_tampering()
 	last_line_has 'stored'
 }
 
+# refused_by_demo MESSAGE OPTION...: in one line, and before anything is started.
+refused_by_demo()
+{
+	message=$1
+	shift
+	demo "$@"
+	demo_ends
+	exits 2
+	[ "$(cat "$err")" = "$message" ] || because "$*: $(cat "$err")"
+	[ ! -s "$out" ] || because "$*: it writes to standard output"
+}
+
+demo_options()
+{
+	for seconds in x 0 -1 1.5 99999 ''; do
+		message="demo.sh: --seconds: \"$seconds\" is not a number from 1 to 9999"
+		refused_by_demo "$message" --seconds "$seconds"
+		refused_by_demo "$message" --stock 100 "--seconds=$seconds" --stay
+	done
+	refused_by_demo 'demo.sh: --seconds needs a value' --stay --seconds
+	refused_by_demo 'seckill-gateway: --stock needs a value' --seconds 1 --stock
+	refused_by_demo 'seckill-gateway: there is no option "--bogus"; see --help' --bogus --stay
+	demo --stock 100 --help
+	demo_ends
+	exits 0
+	says '  --stay '
+	says '  --seconds N '
+	says '    --stock N '
+}
+
+# Its own option is not the last one, nor the first.
+demo_stays()
+{
+	demo --stock 100 --stay --items 2 --seconds 1
+	wait_for 60 grep -q 'stays up' "$out" || because 'it does not stay'
+	says ' 200 pieces'
+	page=$(sed -n 's/^  page   //p' "$out")
+	still_serves 'the load'
+	kill -s TERM "$helper"
+	demo_ends
+	exits 0
+	last_line_has 'reconciled: ok'
+}
+
 demo_is_ended()
 {
 	demo --seconds 20
@@ -1080,6 +1145,8 @@ demo_is_ended()
 	kill -s TERM "$helper"
 	demo_ends
 	exits 143
+	says Interrupted
+	last_line_has 'reconciled: ok'
 	request GET "${page}healthz"
 	[ "$code" = 000 ] || because 'the service goes on'
 }
@@ -1128,6 +1195,8 @@ try 'SIGINT in the burst' terminated_in_the_burst INT
 try '2,000 clients wait, and few threads do' many_wait_and_few_threads_do
 try 'the demo reconciles' demo_reconciles
 try 'the demo notices tampering' demo_notices_tampering
-try 'the demo can be ended' demo_is_ended
+try 'the demo can be ended in the middle, and accounts for everything' demo_is_ended
+try 'the demo stays up until it is ended' demo_stays
+try 'the demo'\''s own options' demo_options
 
 [ $failures -eq 0 ]

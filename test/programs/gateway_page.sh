@@ -320,8 +320,9 @@ workers_can_be_set()
 subscriptions_are_listed()
 {
 	names=$(run "return [...document.querySelectorAll('#subscriptions th')]
-		.map((cell) => cell.textContent).join(' ')")
-	[ "$names" = 'payment risk sms analytics writer' ] || because "these are: $names"
+		.map((cell) => cell.textContent).join(', ')")
+	[ "$names" = 'payment block, risk abort, sms discard-oldest, analytics discard, writer block' ] ||
+		because "these are: $names"
 	wait_for 20 all_sold_were_written ||
 		because "the writer has seen $(seen_by_writer) of $(total sold)"
 }
@@ -337,10 +338,31 @@ seen_by_writer()
 		.replace(/[^0-9]/g, '')"
 }
 
+# Figures of p99, p90 and p50 for a sample of those microseconds.
+latencies_of()
+{
+	run "receive(Object.assign({}, samples[samples.length - 1],
+			{ t: samples[samples.length - 1].t + 1, p50_us: $1, p90_us: $2, p99_us: $3 }));
+		draw();
+		return charts[2].series.map((one) => one.figure.textContent).join(', ')"
+}
+
+no_time_is_not_no_figure()
+{
+	gives '3 ms, < 0.1 ms, < 0.1 ms' latencies_of 0 99 3000 || because "0 is $(latencies_of 0 99 3000)"
+	gives '–, –, –' latencies_of null null null || because "none is $(latencies_of null null null)"
+}
+
 it_fits()
 {
 	window "$1" 1120
-	wider=$(run 'const root = document.documentElement;
+	# With figures of a long day, until the next event.
+	wider=$(run 'const many = (of) => Object.fromEntries(Object.entries(of).map(([key, value]) =>
+			[key, Number.isInteger(value) ? 12345678 : value]));
+		const last = samples[samples.length - 1];
+		receive({ ...many(last), t: last.t + 1, subscriptions: last.subscriptions.map(many) });
+		draw();
+		const root = document.documentElement;
 		const table = document.querySelector(".scroll");
 		return Math.max(root.scrollWidth - root.clientWidth, table.scrollWidth - table.clientWidth)')
 	[ "$wider" = 0 ] || because "it is $wider pixels too wide"
@@ -371,14 +393,23 @@ the_console_is_empty()
 	[ -z "$said" ] || because "$said"
 }
 
+opacity_of()
+{
+	run "return getComputedStyle(document.querySelector('$1')).opacity"
+}
+
 it_says_when_the_service_is_gone()
 {
 	port=${page#http://127.0.0.1:}
 	end "$service_pid"
 	service_pid=
 	wait_for 20 shows state disconnected || because 'it does not notice'
+	for figure in '#total-sold' '.legend' '#subscriptions td'; do
+		[ "$(opacity_of "$figure")" = 0.5 ] || because "$figure looks live"
+	done
 	start_service "${port%/}" || because 'the service does not start again'
 	wait_for 20 shows state connected || because 'it does not connect again'
+	[ "$(opacity_of '#total-sold')" = 1 ] || because 'figures still look old'
 	wait_for 20 gives 0 total sold || because "it still shows $(total sold) sold"
 }
 
@@ -402,6 +433,8 @@ try 'workers can be added and removed' workers_can_be_set
 try 'subscriptions are listed' subscriptions_are_listed
 try 'it fits 1280 pixels' it_fits 1280
 try 'it fits 400 pixels' it_fits 400
+try 'it fits 320 pixels' it_fits 320
+try 'no time at all is not no figure' no_time_is_not_no_figure
 try 'its picture is taken' the_picture_is_taken
 try 'nothing comes from elsewhere' nothing_comes_from_elsewhere
 try 'the console is empty' the_console_is_empty

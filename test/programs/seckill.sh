@@ -396,6 +396,7 @@ no_traces_are_left()
 	mkdir -p "$work/tmp"
 	TMPDIR=$work/tmp seckill --users 1000 --spike-ms 20 --steady-ms 10
 	reconciles
+	says 'The database is temporary; --db FILE keeps one.'
 	[ -z "$(ls "$work/tmp")" ] || because 'something is left in TMPDIR'
 }
 
@@ -471,6 +472,10 @@ plans_that_cannot_be_kept()
 	reconciles
 	says 'plan: NOT kept: '
 	says ' that were let in timed out'
+	# Those who never got so far are not the plan's, but they are told.
+	grep '^plan:' "$out" | tr -d , | awk -v all="$(number 'timed out')" '
+		{ exit !($4 + $13 == all && $13 > 0 && /; [0-9]+ before they were let in$/) }' ||
+		because "of $(number 'timed out') that timed out: $(grep '^plan:' "$out")"
 	seckill --users 0 --steady-ms 0
 	reconciles
 	says 'plan: not tried'

@@ -28,11 +28,12 @@ record_latency(struct latencies *latencies, uint64_t time)
 {
 	uint64_t max = tally_read(&latencies->max);
 
-	count(&latencies->buckets[histogram_bucket(time)], 1);
+	/* First: one that is counted and not in the maximum would make all of them look like 0. */
 	while (time > max &&
 	       !atomic_compare_exchange_weak_explicit(&latencies->max, &max, time,
 						      memory_order_relaxed, memory_order_relaxed))
 		continue;
+	count(&latencies->buckets[histogram_bucket(time)], 1);
 }
 
 void

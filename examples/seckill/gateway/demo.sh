@@ -1,15 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# demo.sh SERVICE [--stay] [--seconds N] [OPTION]...: the flash sale as a service, under a load that
-# is several times what it can do, made by wrk. Then everything is counted, by all who have counted:
-# wrk its answers, the service its counters, SQLite its rows, each subscriber the events it has seen.
+# demo.sh SERVICE [OPTION]...: the flash sale as a service, under a load that is several times what
+# it can do, made by wrk. Then everything is counted, by all who have counted: wrk its answers, the
+# service its counters, SQLite its rows, each subscriber the events it has seen. --help shows its
+# options; those that it does not know are for the service.
 #
-#   --stay       stays up after the load, until Ctrl-C: for the page
-#   --seconds N  how long users come; 5
-#   OPTION       is for the service
-#
-# Further in the environment: CC, the compiler for the few lines that ask SQLite; WRK_THREADS and
+# In the environment: CC, the compiler for the few lines that ask SQLite; WRK_THREADS and
 # WRK_CONNECTIONS.
 set -u
 
@@ -20,6 +17,7 @@ seconds=5
 stays=
 stock=9000
 items=2
+settings='--port 0 --workers 8 --capacity 128 --rate 8000 --burst 500 --risk-us 1500'
 
 fail()
 {
@@ -27,23 +25,64 @@ fail()
 	exit 1
 }
 
+wrong_usage()
+{
+	echo "demo.sh: $*" >&2
+	exit 2
+}
+
+print_help()
+{
+	cat <<-END_OF_HELP
+		The flash sale behind HTTP, under load; then everything is counted.
+
+		Of the demo
+		  --stay            stay up after the load, for the page, until Enter or Ctrl-C
+		  --seconds N       how long users come [5]
+
+		Of the service, which gets these unless others are given:
+		  $settings
+
+	END_OF_HELP
+	"$service" --help | sed 's/^/  /'
+}
+
+set_seconds()
+{
+	case $1 in
+	'' | 0* | *[!0-9]* | ?????*) wrong_usage "--seconds: \"$1\" is not a number from 1 to 9999" ;;
+	esac
+	seconds=$1
+}
+
 service=${1:?the path of the service}
 shift
-while [ $# -gt 0 ]; do
-	case $1 in
+# The demo's own options are taken out, wherever they are; the others go once around.
+n=$#
+while [ $n -gt 0 ]; do
+	option=$1
+	shift
+	n=$((n - 1))
+	case $option in
 	--stay)
 		stays=yes
 		stock=1000000 # so that the page's bursts have something to buy
 		;;
 	--seconds)
-		seconds=${2:?--seconds needs a number}
+		[ $n -gt 0 ] || wrong_usage '--seconds needs a value'
+		set_seconds "$1"
 		shift
+		n=$((n - 1))
 		;;
-	*)
-		break
+	--seconds=*) set_seconds "${option#*=}" ;;
+	--help)
+		print_help
+		exit 0
 		;;
+	--version) exec "$service" --version ;;
+	--db | --db=*) wrong_usage "$option: the demo makes its own database, and removes it" ;;
+	*) set -- "$@" "$option" ;;
 	esac
-	shift
 done
 
 # ---- What is left when it ends: nothing -----------------------------------------------------------
@@ -51,6 +90,11 @@ done
 work=$(mktemp -d) || exit 1
 service_pid=
 wrk_pid=
+reader_pid=
+interrupted= # the exit status then
+
+# What runs in the background gets nothing to read, unless it says from where.
+exec 3<&0
 
 # ends PID...: in the order given. Who has ended already does not mind.
 ends()
@@ -62,7 +106,7 @@ ends()
 }
 
 # shellcheck disable=SC2086
-trap 'ends $wrk_pid $service_pid; rm -rf "$work"' EXIT
+trap 'ends $reader_pid $wrk_pid $service_pid; rm -rf "$work"' EXIT
 trap 'status_line; exit 130' INT
 trap 'exit 129' HUP
 trap 'status_line; exit 143' TERM
@@ -155,12 +199,27 @@ touch "$work/out" "$work/err" "$work/wrk" "$work/wrk-error" "$work/metrics"
 # In a session of its own: Ctrl-C is for this script, which has to ask the service first.
 start()
 {
-	setsid "$service" --port 0 --db "$work/db" --stock $stock --items $items --workers 8 \
-		--capacity 128 --rate 8000 --burst 500 --risk-us 1500 --quiet "$@" \
+	# shellcheck disable=SC2086
+	setsid "$service" $settings --stock $stock --items $items --db "$work/db" --quiet "$@" \
 		>"$work/out" 2>"$work/err" &
 	service_pid=$!
 	wait_for 20 is_up
-	[ -n "$admin" ] || service_failed 'does not start'
+	[ -n "$admin" ] || start_failed
+}
+
+# It has said in one line what it does not understand.
+start_failed()
+{
+	is_running "$service_pid" || {
+		status=0
+		wait "$service_pid" || status=$?
+		service_pid=
+		[ $status -ne 2 ] || {
+			cat "$work/err" >&2
+			exit 2
+		}
+	}
+	service_failed 'does not start'
 }
 
 service_failed()
@@ -183,16 +242,21 @@ load()
 	wrk -t "$threads" -c "$connections" -d $((seconds + 60)) -s "$here/buy.lua" "$page" -- \
 		"$seconds" 100000000 $items >"$work/wrk" 2>"$work/wrk-error" &
 	wrk_pid=$!
-	while is_running $wrk_pid && [ "$(grep -c answered "$work/wrk-error")" -lt "$threads" ]; do
+	trap 'interrupted=130' INT
+	trap 'interrupted=143' TERM
+	while [ -z "$interrupted" ] && is_running $wrk_pid &&
+		[ "$(grep -c answered "$work/wrk-error")" -lt "$threads" ]; do
 		is_running "$service_pid" || service_failed 'ended in the middle of the load'
 		show_progress
 		sleep 0.2
 	done
+	trap 'status_line; exit 130' INT
+	trap 'status_line; exit 143' TERM
 	kill -s INT $wrk_pid
 	wait $wrk_pid
 	wrk_pid=
 	status_line
-	grep -q '^sent [1-9]' "$work/wrk" || {
+	[ -n "$interrupted" ] || grep -q '^sent [1-9]' "$work/wrk" || {
 		cat "$work/wrk" "$work/wrk-error" >&2
 		fail 'wrk bought nothing'
 	}
@@ -205,10 +269,12 @@ show_progress()
 		"$(grouped "$(number 'seckill_answers_total{status="200",result="sold"}')") sold"
 }
 
-# Whether all that was told has reached everybody.
+# Whether all that was told has reached everybody, and nobody has come since the last look.
 is_quiet()
 {
+	before=$(number seckill_offered_total)+$(number seckill_burst_offered_total)
 	fetch && [ "$(number seckill_open_requests)" = 0 ] &&
+		[ "$(number seckill_offered_total)+$(number seckill_burst_offered_total)" = "$before" ] &&
 		[ "$(number seckill_stored_total)" = "$(number seckill_published_total)" ] &&
 		! grep -q '^seckill_subscription_lag{.*} [^0]' "$work/metrics"
 }
@@ -218,18 +284,38 @@ settle()
 	wait_for 60 is_quiet || fail "orders are still on their way a minute later; see ${page}metrics"
 }
 
+# Ctrl-C is for make as well, which then ends with an error of its own, whatever the sums are: so on
+# a terminal there is also Enter. In the background nobody may read from it.
 stay()
 {
-	echo "It stays up until Ctrl-C: ${page}"
-	interrupted=
-	trap 'interrupted=yes' INT TERM
-	while [ -z "$interrupted" ]; do
+	ended=
+	trap 'ended=yes' INT TERM
+	if is_in_foreground; then
+		echo "It stays up until Enter or Ctrl-C: ${page}"
+		(read -r _ && : >"$work/enter") <&3 &
+		reader_pid=$!
+	else
+		echo "It stays up until SIGINT: ${page}"
+	fi
+	while [ -z "$ended" ] && [ ! -e "$work/enter" ]; do
 		is_running "$service_pid" || service_failed 'ended by itself'
 		sleep 0.5
 	done
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
+	# shellcheck disable=SC2086
+	ends $reader_pid
+	reader_pid=
 	echo
+}
+
+# Whether standard input is a terminal, and this is who it listens to: the third and the sixth word
+# after the name are our process group and the terminal's.
+is_in_foreground()
+{
+	# shellcheck disable=SC2046
+	set -- $(sed 's/^.*) //' /proc/$$/stat)
+	[ -t 3 ] && [ "$3" = "$6" ]
 }
 
 stop()
@@ -358,11 +444,16 @@ echo "  admin  $admin"
 echo
 load
 settle
-compare_answers
-[ -z "$stays" ] || {
-	stay
-	settle
-}
+if [ -n "$interrupted" ]; then
+	echo 'Interrupted. What wrk was waiting for it has not counted, so its answers are left out;'
+	echo 'who came, and all that was sold, is accounted for.'
+else
+	compare_answers
+	[ -z "$stays" ] || {
+		stay
+		settle
+	}
+fi
 stop
 compare_orders
 compare_events
@@ -375,3 +466,4 @@ if [ -n "$mismatch" ]; then
 	exit 1
 fi
 echo 'reconciled: ok'
+[ -z "$interrupted" ] || exit "$interrupted"

@@ -67,6 +67,16 @@ say_number(struct event *event, const char *name, uint64_t value)
 	say(event, "\"%s\":%llu,", name, (unsigned long long)value);
 }
 
+/* null: nobody was answered, which is not the same as at once. */
+static void
+say_latency(struct event *event, const char *name, const struct histogram *recent, uint64_t time)
+{
+	if (recent->count > 0)
+		say_number(event, name, time / QUEUE_MICROSECOND);
+	else
+		say(event, "\"%s\":null,", name);
+}
+
 static void
 say_requests(struct event *event, const struct service *service)
 {
@@ -100,10 +110,10 @@ say_shop(struct event *event, const struct service *service, const struct histog
 	say_number(event, "capacity", service->options->capacity);
 	say_number(event, "workers", (uint64_t)service_workers(service));
 	say_number(event, "stock", service_stock(service));
-	say_number(event, "p50_us", histogram_quantile(recent, 0.5) / QUEUE_MICROSECOND);
-	say_number(event, "p90_us", histogram_quantile(recent, 0.9) / QUEUE_MICROSECOND);
-	say_number(event, "p99_us", histogram_quantile(recent, 0.99) / QUEUE_MICROSECOND);
-	say_number(event, "max_us", recent->max / QUEUE_MICROSECOND);
+	say_latency(event, "p50_us", recent, histogram_quantile(recent, 0.5));
+	say_latency(event, "p90_us", recent, histogram_quantile(recent, 0.9));
+	say_latency(event, "p99_us", recent, histogram_quantile(recent, 0.99));
+	say_latency(event, "max_us", recent, recent->max);
 }
 
 static void
@@ -114,7 +124,8 @@ say_subscriptions(struct event *event, const struct service *service)
 		const struct subscriber *subscriber = &service->subscribers[i];
 		struct queue_subscription_stats stats;
 
-		say(event, "%s{\"name\":\"%s\",", i == 0 ? "" : ",", subscriber->name);
+		say(event, "%s{\"name\":\"%s\",\"policy\":\"%s\",", i == 0 ? "" : ",",
+		    subscriber->name, subscriber->policy);
 		say_number(event, "seen", tally_read(&subscriber->seen));
 		(void)queue_subscription_stats(subscriber->subscription, &stats);
 		say_number(event, "lag", stats.lag);

@@ -122,6 +122,15 @@ listener_bind(struct listener *listener, const char *address, uint64_t port, con
 
 /* ---- The library ----------------------------------------------------------------------------- */
 
+/* Paths are compared as strings, which a NUL would end early: such a text stays as it came. */
+static size_t
+unescape(void *context, struct MHD_Connection *connection, char *text)
+{
+	(void)context;
+	(void)connection;
+	return strstr(text, "%00") ? strlen(text) : MHD_http_unescape(text);
+}
+
 /*
  * A connection that waits for an answer is suspended: it is in no thread's way then, and costs its
  * memory only.
@@ -135,6 +144,9 @@ listener_start(struct listener *listener, const struct listener_options *options
 		{MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)CONNECTION_MEMORY, NULL},
 		{MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)SILENCE_SECONDS, NULL},
 		{MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)options->completed, options->context},
+		{MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)unescape, NULL},
+		/* Such as HTTP/1.1 without Host: 400. */
+		{MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
 		/* One thread is no pool. */
 		{options->threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END,
 		 (intptr_t)options->threads, NULL},
@@ -254,12 +266,26 @@ set_parameter(struct parameter *parameter, const char *value, size_t length)
 	return NULL;
 }
 
+/* By its name, if that is short and can stand in a message, and in JSON, as it is. */
+static void
+tell_unknown(char reason[REASON_SIZE], const char *name, size_t length)
+{
+	bool is_plain = length > 0 && length <= 32;
+
+	for (size_t i = 0; is_plain && i < length; i++)
+		is_plain = name[i] > ' ' && name[i] <= '~' && !strchr("\"'`\\", name[i]);
+	if (is_plain)
+		snprintf(reason, REASON_SIZE, "there is no parameter %.*s", (int)length, name);
+	else
+		snprintf(reason, REASON_SIZE, "there is no such parameter");
+}
+
 static enum MHD_Result
 take_parameter(void *context, enum MHD_ValueKind kind, const char *name, size_t name_length,
 	       const char *value, size_t length)
 {
 	struct query *query = context;
-	const char *wrong = "there is no such parameter";
+	const char *wrong;
 
 	(void)kind;
 	for (int i = 0; i < query->n; i++) {
@@ -279,8 +305,7 @@ take_parameter(void *context, enum MHD_ValueKind kind, const char *name, size_t 
 			snprintf(query->reason, REASON_SIZE, "%s %s", parameter->name, wrong);
 		return MHD_NO;
 	}
-	/* Not by its name: that could be anything. */
-	snprintf(query->reason, REASON_SIZE, "%s", wrong);
+	tell_unknown(query->reason, name, name_length);
 	return MHD_NO;
 }
 
@@ -295,6 +320,8 @@ query_read(struct MHD_Connection *connection, struct parameter *parameters, int 
 					  &query);
 	for (int i = 0; i < n && !*reason; i++)
 		if (!parameters[i].given && !parameters[i].optional)
-			snprintf(reason, REASON_SIZE, "%s is missing", parameters[i].name);
+			snprintf(reason, REASON_SIZE,
+				 "%s is missing; parameters go into the query, behind the ?",
+				 parameters[i].name);
 	return !*reason;
 }

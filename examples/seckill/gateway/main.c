@@ -203,6 +203,8 @@ reconcile(char mismatch[MISMATCH_SIZE])
 
 	list_unstored(mismatch);
 	store_end(service.store, tell, NULL);
+	if (!service.options->db)
+		puts("The database is temporary; --db FILE keeps one.");
 	reconcile_run(service.store, service.run, mismatch);
 	if (hung_up > 0)
 		printf("%s of the answers found that their client had hung up.\n\n",

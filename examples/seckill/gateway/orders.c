@@ -111,6 +111,13 @@ static const struct {
 	{"writer", 1024, QUEUE_BLOCK, 0, NULL, 0},
 };
 
+static const char *const policies[] = {
+	[QUEUE_ABORT] = "abort",
+	[QUEUE_BLOCK] = "block",
+	[QUEUE_DISCARD] = "discard",
+	[QUEUE_DISCARD_OLDEST] = "discard-oldest",
+};
+
 /* What each of them does takes its time, and is not shown here: it would be a call to a service. */
 static int
 work(void *item, void *context)
@@ -190,6 +197,7 @@ subscribe(struct service *service, int kind)
 	int rc;
 
 	subscriber->name = kinds[kind].name;
+	subscriber->policy = policies[kinds[kind].policy];
 	subscriber->service = service;
 	rc = queue_topic_subscribe(service->orders,
 				   &(struct queue_subscription_options){

@@ -125,7 +125,7 @@ enum {
 };
 
 struct subscriber {
-	const char *name;
+	const char *name, *policy;
 	struct service *service;
 	struct queue_subscription *subscription;
 	struct queue_pool *pool; /* NULL: the writer is a thread of its own */
