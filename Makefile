@@ -36,7 +36,7 @@
 #:   RUN             a command that test programs are run with, such as an emulator
 #:   SECONDS_EACH    how long each stress program runs; 2
 #:   DEMO_ARGS       further arguments for the flash sale
-#:   DEMO_HTTP_ARGS  the same for demo-http; with --stay it stays up until Ctrl-C
+#:   DEMO_HTTP_ARGS  arguments for demo-http, such as --stay; with --help it says which there are
 #:   BENCH_ARGS      arguments for the report; --quick
 #:   BENCH_CFLAGS    what all of queue-bench is compiled with; -O3 -march=native
 #:   PEERS           no: queue-bench without other libraries' queues
