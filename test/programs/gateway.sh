@@ -1138,6 +1138,31 @@ demo_stays()
 	last_line_has 'reconciled: ok'
 }
 
+# On a terminal: so that make, if it was make that started it, sees nothing of an interrupt.
+demo_is_ended_by_enter()
+{
+	rm -rf "${work:?}/tmp" "$work/fifo"
+	mkdir "$work/tmp"
+	mkfifo "$work/fifo"
+	TMPDIR=$work/tmp timeout -k 5 60 script -q -e \
+		-c "examples/seckill/gateway/demo.sh $GATEWAY --stay --seconds 1" /dev/null \
+		<"$work/fifo" >"$work/terminal" 2>"$err" &
+	helper=$!
+	exec 4>"$work/fifo"
+	wait_for 30 grep -q 'until Enter' "$work/terminal" || because 'it does not ask for Enter'
+	echo >&4
+	wait_for 30 is_over "$helper" || because 'it does not end'
+	exec 4>&-
+	status=0
+	wait "$helper" || status=$?
+	helper=
+	exits 0
+	# Without what makes a terminal one.
+	tr -d '\r' <"$work/terminal" >"$out"
+	last_line_has 'reconciled: ok'
+	[ -z "$(ls "$work/tmp")" ] || because "left behind: $(ls "$work/tmp")"
+}
+
 demo_is_ended()
 {
 	demo --seconds 20
@@ -1197,6 +1222,9 @@ try 'the demo reconciles' demo_reconciles
 try 'the demo notices tampering' demo_notices_tampering
 try 'the demo can be ended in the middle, and accounts for everything' demo_is_ended
 try 'the demo stays up until it is ended' demo_stays
+if command -v script >/dev/null; then
+	try 'the demo stays up until Enter' demo_is_ended_by_enter
+fi
 try 'the demo'\''s own options' demo_options
 
 [ $failures -eq 0 ]
