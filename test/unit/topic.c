@@ -983,6 +983,42 @@ Test(topic, policies_drop_and_release_without_on_drop_too)
 	finish();
 }
 
+/*
+ * Without a clock: a message is with the others when its publish returns, each time, as it was
+ * before one of them stopped. They have room for one message only, and would lose the next.
+ */
+Test(topic, who_has_stopped_for_good_does_not_delay_the_others, .timeout = 60)
+{
+	static const enum queue_policy policies[] = {QUEUE_ABORT, QUEUE_DISCARD,
+						     QUEUE_DISCARD_OLDEST};
+	struct queue_subscription_options stops = {.capacity = 2};
+	struct queue_subscription *first, *stopped, *last;
+	struct queue_subscription_stats stats;
+	size_t policy;
+	int i;
+
+	for (policy = 0; policy < sizeof policies / sizeof *policies; policy++) {
+		make_topic();
+		first = subscribe(QUEUE_ABORT, 1);
+		stops.policy = policies[policy];
+		stopped = subscribe_with(&stops);
+		last = subscribe(QUEUE_ABORT, 1);
+		for (i = 0; i < MANY; i++) {
+			/* Not one of the two that it may hold. */
+			int number = i < 2 ? i : 2 + i % (NEWS - 2);
+
+			EXPECT(publish(number, 0) >= 2);
+			EXPECT(pop(first) == number);
+			EXPECT(pop(last) == number);
+		}
+		stats = stats_of(stopped);
+		cr_assert_eq(stats.lag, 2, "it holds what it can");
+		cr_assert_eq(stats.refused + stats.evicted, MANY - 2);
+		cr_assert_eq(stats_of(first).refused + stats_of(last).refused, 0);
+		finish();
+	}
+}
+
 Test(topic, each_subscription_goes_by_its_own_policy)
 {
 	struct queue_subscription *aborts, *discards, *evicts, *roomy, *picky;
