@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Sources are found by wildcard: a new file in lib/, test/unit/, test/stress/, examples/,
-# examples/seckill/, its gateway/ or bench/ needs no line here. `make help` prints the lines that start with "#:".
+# Sources are found by wildcard: a new file in lib/, test/unit/, test/fault/, test/stress/,
+# examples/, examples/seckill/, its gateway/ or bench/ needs no line here. `make help` prints the lines that start with "#:".
 #
 #: Targets
 #:   all             libconveyor.a (this is what plain `make` does)
@@ -9,6 +9,7 @@
 #:   demo-http       the same behind HTTP, under a load that wrk makes, with a page that shows it
 #:   check           every test there is: installs what is missing, builds all variants, runs them
 #:   check-unit      the unit tests of one build
+#:   check-fault     the fault tests of one build: what fails below the library, and misuse
 #:   check-stress    the stress programs of one build, $(SECONDS_EACH) seconds each
 #:   check-STEP      one step of `check`: gcc programs clang c11 address thread aarch64 headers
 #:                   install man
@@ -145,8 +146,9 @@ MAN_PAGES := $(wildcard man/*.[1-9])
 LIB_SOURCES := $(filter-out $(if $(HAVE_JEMALLOC),,lib/alloc_jemalloc.c),$(wildcard lib/*.c))
 SUPPORT_SOURCES := $(wildcard test/support/*.c)
 # When crossing, what asks for more libraries is left out: they are those of this machine.
-MORE_LIBS := $(if $(CROSS),$(shell grep -ls '^/\* LIBS:' test/unit/*.c test/stress/*.c))
+MORE_LIBS := $(if $(CROSS),$(shell grep -ls '^/\* LIBS:' test/unit/*.c test/fault/*.c test/stress/*.c))
 UNIT_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/unit/*.c))
+FAULT_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/fault/*.c))
 STRESS_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/stress/*.c))
 EXAMPLE_SOURCES := $(wildcard examples/*.c)
 SECKILL_SOURCES := $(if $(and $(HAVE_SQLITE),$(HAVE_JEMALLOC)),$(wildcard examples/seckill/*.c))
@@ -164,27 +166,29 @@ programs = $(patsubst %.c,$(OUT)/%,$(1))
 
 LIB := $(OUT)/libconveyor.a
 UNIT := $(call programs,$(UNIT_SOURCES))
+FAULT := $(call programs,$(FAULT_SOURCES))
 STRESS := $(call programs,$(STRESS_SOURCES))
 EXAMPLES := $(call programs,$(EXAMPLE_SOURCES))
 SECKILL := $(if $(SECKILL_SOURCES),$(OUT)/examples/seckill)
 GATEWAY := $(if $(GATEWAY_SOURCES),$(OUT)/examples/seckill-gateway)
 BENCH := $(if $(CROSS),,$(OUT)/bench/queue-bench)
 
-.PHONY: all unit stress examples programs
+.PHONY: all unit fault stress examples programs
 all: $(LIB)
 unit: $(UNIT)
+fault: $(FAULT)
 stress: $(STRESS)
 examples: $(EXAMPLES) $(SECKILL) $(GATEWAY)
 	$(if $(SECKILL),,@echo '  --  seckill is left out: it needs libsqlite3-dev and libjemalloc-dev')
 	$(if $(GATEWAY),,@echo '  --  seckill-gateway is left out: it needs libmicrohttpd-dev as well')
-programs: all unit stress examples $(BENCH)
+programs: all unit fault stress examples $(BENCH)
 
 # ---- How it is built --------------------------------------------------------------------------
 
 Q := $(if $(filter 1,$(V)),,@)
 say = $(if $(filter 1,$(V)),@:,@echo '  $(1)  $(2)')
 
-TEST_SOURCES := $(SUPPORT_SOURCES) $(UNIT_SOURCES) $(STRESS_SOURCES)
+TEST_SOURCES := $(SUPPORT_SOURCES) $(UNIT_SOURCES) $(FAULT_SOURCES) $(STRESS_SOURCES)
 SOURCES := $(LIB_SOURCES) $(TEST_SOURCES) $(EXAMPLE_SOURCES) $(SECKILL_SOURCES) $(BENCH_LOGIC)
 SOURCES += $(GATEWAY_SOURCES)
 
@@ -214,8 +218,8 @@ extra_libs = $$(sed -n 's,^/\* LIBS: \(.*\) \*/$$,\1,p' $(@:$(OUT)/%=%.c))
 $(filter $(OUT)/test/unit/bench_%,$(UNIT)): $(call objects,$(BENCH_LOGIC))
 $(call objects,$(filter test/unit/bench_%,$(UNIT_SOURCES))): OWN_CFLAGS += -Ibench
 
-$(UNIT) $(STRESS): $(OUT)/%: $(OUT)/obj/%.o $(call objects,$(SUPPORT_SOURCES)) $(LIB)
-	$(link) $(extra_libs) $(if $(STAND_IN),,$(if $(filter $(UNIT),$@),-lcriterion))
+$(UNIT) $(FAULT) $(STRESS): $(OUT)/%: $(OUT)/obj/%.o $(call objects,$(SUPPORT_SOURCES)) $(LIB)
+	$(link) $(extra_libs) $(if $(STAND_IN),,$(if $(filter $(UNIT) $(FAULT),$@),-lcriterion))
 
 $(EXAMPLES): $(OUT)/%: $(OUT)/obj/%.o $(LIB)
 	$(link) $(extra_libs)
@@ -288,15 +292,19 @@ $(OUT)/flags: FORCE
 
 # ---- Tests ------------------------------------------------------------------------------------
 
-.PHONY: check-unit check-stress run-unit run-stress run-examples
+.PHONY: check-unit check-fault check-stress run-unit run-fault run-stress run-examples
 check-unit: unit
 	$(run-unit)
+check-fault: fault
+	$(run-fault)
 check-stress: stress
 	$(run-stress)
 
 # For check.sh, which runs what could be built even when something could not.
 run-unit:
 	$(run-unit)
+run-fault:
+	$(run-fault)
 run-stress:
 	$(run-stress)
 run-examples:
@@ -304,6 +312,9 @@ run-examples:
 
 define run-unit
 @RUN='$(RUN)' test/support/run.sh unit $(OUT) $(UNIT_SOURCES)
+endef
+define run-fault
+@RUN='$(RUN)' test/support/run.sh unit $(OUT) $(FAULT_SOURCES)
 endef
 define run-stress
 @RUN='$(RUN)' SECONDS_EACH='$(SECONDS_EACH)' test/support/run.sh stress $(OUT) $(STRESS_SOURCES)
