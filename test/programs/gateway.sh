@@ -6,6 +6,8 @@
 # GATEWAY, the program's path; BUILD, a directory to write into; CC, a compiler. The last two are
 # optional.
 set -u
+# All of it is between this machine and itself.
+unset http_proxy HTTP_PROXY all_proxy ALL_PROXY
 
 : "${GATEWAY:?the path of the program}"
 if [ -n "${BUILD:-}" ]; then
@@ -1059,9 +1061,10 @@ demo_ends()
 	! grep -q "$(printf '[\r\033]')" "$out" "$err" || because 'there are control characters'
 }
 
+# With so few workers and pieces that every answer comes, however slow the machine is.
 demo_reconciles()
 {
-	demo --seconds 2 --stock 1000
+	demo --seconds 4 --stock 300 --workers 2 --risk-us 4000 --rate 2000 --burst 100 --capacity 32
 	demo_ends
 	exits 0
 	last_line_has 'reconciled: ok'
@@ -1079,11 +1082,18 @@ demo_is_loaded()
 	[ -n "$page" ] && many_are_sold
 }
 
-# One purchase that wrk does not know of, and an order taken out of the database.
+demo_stores()
+{
+	more seckill_stored_total 0
+}
+
+# One purchase that wrk does not know of, and an order taken out of the database; both have to be
+# done before the load ends.
 demo_notices_tampering()
 {
-	demo --seconds 2
+	demo --seconds 8
 	wait_for 20 demo_is_loaded || because 'there is no load'
+	wait_for 5 demo_stores || because 'nothing is stored'
 	buy 'user=1&item=1'
 	"$work/ask" "$work/tmp/"*/db 'DELETE FROM orders WHERE id = (SELECT min(id) FROM orders)' ||
 		because 'it could not be tampered with'

@@ -3,7 +3,8 @@
 #
 # Sourced by the scripts that run tests. A test is a command whose output is kept back and shown
 # only when it fails. Its outcome goes, as a line "PASSED FAILED NAME", to the file $RESULTS, which
-# the first script in a chain makes and adds up at the end: "N passed, M failed".
+# the first script in a chain makes and adds up at the end: "N passed, M failed". Why tests failed is
+# in $RESULTS.failed, and is said once more just before that.
 
 report_made=
 report_prefix=${REPORT_PREFIX:+$REPORT_PREFIX: }
@@ -13,7 +14,8 @@ if [ -z "${RESULTS:-}" ]; then
 	report_made=$RESULTS
 fi
 report_output=$(mktemp) || exit
-trap 'rm -f "$report_output" $report_made' EXIT
+# shellcheck disable=SC2086
+trap 'rm -f "$report_output" $report_made ${report_made:+$report_made.failed}' EXIT
 trap 'exit 130' INT TERM
 
 # Nothing that is tested takes this long unless it hangs.
@@ -29,6 +31,10 @@ report_as()
 	else
 		echo "  FAILED  $report_prefix$3${4:+ ($4)}"
 		tail -n 300 "$report_output" | sed 's/^/    | /'
+		# For the end: what went wrong, if the test has lines for that, and else its last words.
+		report_why=$(grep -A 2 '^not ok' "$report_output" || tail -n 5 "$report_output")
+		printf '  %s\n%s\n' "$report_prefix$3" "$(echo "$report_why" | sed 's/^/    | /')" \
+			>>"$RESULTS.failed"
 	fi
 }
 
@@ -75,11 +81,12 @@ report_each()
 report_end()
 {
 	[ -n "$report_made" ] || return 0
-	awk '{ passed += $1; failed += $2; sub(/^[0-9]+ /, "") }
-		$1 > 0 { sub(/^[0-9]+ /, ""); names = names "  " $0 "\n" }
+	[ ! -e "$RESULTS.failed" ] || {
+		echo 'failed:'
+		cat "$RESULTS.failed"
+	}
+	awk '{ passed += $1; failed += $2 }
 		END {
-			if (failed > 0)
-				printf "failed:\n%s", names
 			printf "%d passed, %d failed\n", passed, failed
 			exit failed > 0
 		}' "$RESULTS"
