@@ -14,6 +14,8 @@
 #:   check-STEP      one step of `check`: gcc programs clang c11 address thread aarch64 headers
 #:                   install man
 #:   check-model     has spin check a model of the ring; a few minutes, and not part of `check`
+#:   soak            all of this at length: stress programs for SECONDS under each sanitizer, every
+#:                   stop of every operation, the models, the mutants, the coverage
 #:   lint            the formatter, static analyzers, manual page and shell checkers
 #:   man             the manual pages as HTML, below $(BUILD)/man
 #:   examples        the example programs, below $(BUILD)/examples
@@ -36,6 +38,8 @@
 #:   DEPS            no: a missing Debian package is an error instead of being installed
 #:   RUN             a command that test programs are run with, such as an emulator
 #:   SECONDS_EACH    how long each stress program runs; 2
+#:   SECONDS         how long the stress programs run in soak, in all; 3600
+#:   SOAK            what soak does; stress progress model mutation coverage
 #:   DEMO_ARGS       further arguments for the flash sale
 #:   DEMO_HTTP_ARGS  arguments for demo-http, such as --stay; with --help it says which there are
 #:   BENCH_ARGS      arguments for the report; --quick
@@ -56,6 +60,8 @@ ATOMICS ?= $(DEFAULT_ATOMICS)
 DEPS ?= yes
 RUN ?=
 SECONDS_EACH ?= 2
+SECONDS ?= 3600
+SOAK ?= stress progress model mutation coverage
 DEMO_ARGS ?=
 DEMO_HTTP_ARGS ?=
 BENCH_ARGS ?= --quick
@@ -353,6 +359,16 @@ $(STEPS:%=check-%): check-%:
 	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' test/support/check.sh $*
 lint:
 	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' test/support/check.sh lint
+
+# What `make check` does briefly, for SECONDS in all, and what takes minutes by itself.
+.PHONY: soak
+soak:
+	@test/support/deps.sh soak $(DEPS)
+	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' SOAK_SECONDS='$(SECONDS)' test/support/soak.sh $(SOAK)
+
+# The value of a variable, for scripts.
+print-%:
+	@echo '$($*)'
 
 .PHONY: bench run-bench bench-peers
 bench:

@@ -46,6 +46,10 @@ model='
 gcc gcc
 spin spin
 '
+soak="$check"'
+spin spin
+gcovr gcovr
+'
 bench="$build"'
 gnuplot-nox gnuplot
 '
@@ -84,6 +88,7 @@ demo) wanted=$demo ;;
 demo-http) wanted=$demo_http ;;
 check) wanted=$check ;;
 check-model) wanted=$model ;;
+soak) wanted=$soak ;;
 bench) wanted=$bench ;;
 bench-peers)
 	# Each has a header of its own, but those lie in all kinds of places: the packages count.
