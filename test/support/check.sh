@@ -87,16 +87,15 @@ run_programs()
 	done
 }
 
-for step in $steps; do
-	case $step in
+# run_step STEP
+run_step()
+{
+	[ "${1#*+}" != "$1" ] || echo "$1"
+	case $1 in
 	*+*)
 		# shellcheck disable=SC2046
-		together $(echo "$step" | tr + ' ')
-		continue
+		together $(echo "$1" | tr + ' ')
 		;;
-	esac
-	echo "$step"
-	case $step in
 	gcc)
 		variant gcc programs 'run-unit run-stress run-examples' SECONDS_EACH=1 \
 			BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g -Werror'
@@ -154,9 +153,15 @@ for step in $steps; do
 		report 'test/model/ring' test/model/ring.sh
 		;;
 	*)
-		echo "check.sh: there is no step $step" >&2
+		echo "check.sh: there is no step $1" >&2
 		exit 2
 		;;
 	esac
+}
+
+for step in $steps; do
+	began=$(date +%s)
+	run_step "$step"
+	echo "  --  $step: $(($(date +%s) - began)) s"
 done
 report_end
