@@ -10,111 +10,28 @@ set -u
 unset http_proxy HTTP_PROXY all_proxy ALL_PROXY
 
 : "${GATEWAY:?the path of the program}"
-if [ -n "${BUILD:-}" ]; then
-	work=$BUILD
-else
-	work=$(mktemp -d) || exit 1
-fi
-work=$(cd "$work" && pwd) || exit 1
-out=$work/out
-err=$work/err
-failures=0
+# shellcheck source=test/support/cases.sh
+. test/support/cases.sh
 service=
 helper=
 
 # Nothing that was started stays.
-clean_up()
+before_exit()
 {
 	for process in $helper $service; do
 		kill -s KILL "$process" 2>/dev/null
 	done
-	[ -n "${BUILD:-}" ] || rm -rf "$work"
-}
-trap clean_up EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-# ---- What cases are written with ----------------------------------------------------------------
-
-# Says why the case at hand fails.
-because()
-{
-	[ -n "$why" ] || why=$*
 }
 
-# try NAME FUNCTION [ARGUMENT]...: one case.
-try()
+# Of a case that went wrong.
+after_case()
 {
-	name=$1
-	why=
-	shift
-	"$@"
-	if [ -z "$why" ]; then
-		echo "ok $name"
-	else
-		echo "not ok $name"
-		echo "# $why"
-		sed 's/^/# out: /' "$out" | tail -n 40
-		sed 's/^/# err: /' "$err" | tail -n 20
-		failures=$((failures + 1))
-	fi
-	# Of a case that went wrong.
 	for process in $helper $service; do
 		kill -s KILL "$process" 2>/dev/null
 		wait "$process" 2>/dev/null
 	done
 	helper=
 	service=
-}
-
-# wait_for SECONDS COMMAND...: until the command succeeds. In a case that has failed not for long.
-wait_for()
-{
-	tries=20
-	[ -n "${why:-}" ] || tries=$(($1 * 20))
-	shift
-	while ! "$@"; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || return 1
-		sleep 0.05
-	done
-}
-
-says()
-{
-	grep -qF -e "$1" "$out" || because "it does not say: $1"
-}
-
-complains()
-{
-	grep -qF -e "$1" "$err" || because "it does not complain: $1"
-}
-
-exits()
-{
-	[ "$status" -eq "$1" ] || because "exit status $status instead of $1"
-}
-
-last_line_has()
-{
-	case $(tail -n 1 "$out") in
-	*"$1"*) ;;
-	*) because "the last line is: $(tail -n 1 "$out")" ;;
-	esac
-}
-
-# is WHAT NUMBER EXPECTED
-is()
-{
-	[ "$2" = "$3" ] || because "$1 is $2 instead of $3"
-}
-
-# is_from WHAT NUMBER LEAST MOST
-is_from()
-{
-	[ "$2" -ge "$3" ] 2>/dev/null || because "$1 is $2, less than $3"
-	[ "$2" -le "$4" ] 2>/dev/null || because "$1 is $2, more than $4"
 }
 
 # ---- The service --------------------------------------------------------------------------------
@@ -178,7 +95,7 @@ stops_well()
 	exits 0
 	last_line_has 'reconciled: ok'
 	complains 'finishing what was accepted'
-	is 'users sold twice' "$(ask 'SELECT count(*) - count(DISTINCT user) FROM orders')" 0
+	is 'users sold twice' "$(ask "$work/db" 'SELECT count(*) - count(DISTINCT user) FROM orders')" 0
 }
 
 # number NAME: of the service's metrics.
@@ -269,38 +186,6 @@ raw()
 port_of()
 {
 	echo "$1" | sed 's,.*:\([0-9]*\)/$,\1,'
-}
-
-# ask SQL: the first value of the first row, by SQLite alone.
-ask()
-{
-	"$work/ask" "$work/db" "$1"
-}
-
-build_ask()
-{
-	${CC:-cc} -o "$work/ask" -x c - -x none -lsqlite3 <<-'END_OF_C'
-		#include <sqlite3.h>
-		#include <stdio.h>
-
-		int
-		main(int argc, char **argv)
-		{
-			sqlite3_stmt *statement;
-			sqlite3 *db;
-			int rc;
-
-			if (argc != 3 || sqlite3_open_v2(argv[1], &db, SQLITE_OPEN_READWRITE, 0))
-				return 1;
-			sqlite3_busy_timeout(db, 10000);
-			if (sqlite3_prepare_v2(db, argv[2], -1, &statement, 0))
-				return 1;
-			while ((rc = sqlite3_step(statement)) == SQLITE_ROW)
-				printf("%s\n", (const char *)sqlite3_column_text(statement, 0));
-			sqlite3_finalize(statement);
-			return rc != SQLITE_DONE || sqlite3_close(db);
-		}
-	END_OF_C
 }
 
 # ---- The command line ---------------------------------------------------------------------------
@@ -403,7 +288,7 @@ every_endpoint_answers()
 	shows seckill_burst_offered_total 10
 	is 'what HTTP has sold' "$(answers_of 200 sold)" 1
 	stops_well
-	is 'what is stored' "$(ask 'SELECT user FROM orders')" 7
+	is 'what is stored' "$(ask "$work/db" 'SELECT user FROM orders')" 7
 }
 
 nothing_is_where_nothing_should_be()
@@ -485,7 +370,7 @@ a_full_queue_refuses()
 	is 'who was sold' "$(codes 200)" $((12 - $(codes 503)))
 	is 'counted as refused' "$(answers_of 503 'queue full')" "$(codes 503)"
 	stops_well
-	is 'orders stored' "$(ask 'SELECT count(*) FROM orders')" "$(codes 200)"
+	is 'orders stored' "$(ask "$work/db" 'SELECT count(*) FROM orders')" "$(codes 200)"
 }
 
 # Every name has one HELP and one TYPE, before its figures, which are numbers.
@@ -615,7 +500,7 @@ malformed_purchases()
 	buy 'quantity=3&item=1&user=1'
 	answers 200 sold
 	stops_well
-	is 'pieces stored' "$(ask 'SELECT sum(quantity) FROM orders')" 3
+	is 'pieces stored' "$(ask "$work/db" 'SELECT sum(quantity) FROM orders')" 3
 }
 
 because_of()
@@ -642,7 +527,7 @@ bodies_are_not_read()
 	*) because "a large body: $code" ;;
 	esac
 	stops_well
-	is 'who has bought' "$(ask 'SELECT user FROM orders ORDER BY user' | paste -s -d ' ' -)" '1 3'
+	is 'who has bought' "$(ask "$work/db" 'SELECT user FROM orders ORDER BY user' | paste -s -d ' ' -)" '1 3'
 }
 
 much_too_long()
@@ -758,7 +643,7 @@ slow_clients_hold_nobody_up()
 	helper=
 	is 'slow ones who were sold' "$(grep -c '"sold"' "$work/slow")" 100
 	stops_well
-	is 'orders stored' "$(ask 'SELECT count(*) FROM orders')" 300
+	is 'orders stored' "$(ask "$work/db" 'SELECT count(*) FROM orders')" 300
 }
 
 clients_hang_up()
@@ -799,7 +684,7 @@ the_deadline_is_kept()
 	# In milliseconds. The worker is not done with it before 2500.
 	is_from 'the time that it took' "$(echo "$time" | awk '{ print int($1 * 1000) }')" 300 2000
 	stops_well
-	is 'orders stored' "$(ask 'SELECT count(*) FROM orders')" 0
+	is 'orders stored' "$(ask "$work/db" 'SELECT count(*) FROM orders')" 0
 }
 
 # who_was_timed_out_is_not_sold OPTION...: with a step that takes two thirds of the deadline.
@@ -813,10 +698,10 @@ who_was_timed_out_is_not_sold()
 	is 'counted as timed out' "$(answers_of 504 'timed out')" "$(codes 504)"
 	stops_well
 	# In the end, just those who were told.
-	ask 'SELECT user FROM orders ORDER BY user' >"$work/stored"
+	ask "$work/db" 'SELECT user FROM orders ORDER BY user' >"$work/stored"
 	sed -n 's/^200 //p' "$work/codes" | sort -n | cmp -s - "$work/stored" ||
 		because "sold were $(paste -s -d ' ' "$work/stored")"
-	is 'pieces left' "$(ask 'SELECT remaining FROM stock')" $((10000 - $(codes 200)))
+	is 'pieces left' "$(ask "$work/db" 'SELECT remaining FROM stock')" $((10000 - $(codes 200)))
 }
 
 # The last worker that was too late with it has given the pieces back.
@@ -859,7 +744,7 @@ a_stuck_subscriber_hurts_nobody()
 	ended
 	exits 143
 	complains 'Terminated again'
-	is 'orders stored' "$(ask 'SELECT count(*) FROM orders')" 600
+	is 'orders stored' "$(ask "$work/db" 'SELECT count(*) FROM orders')" 600
 }
 
 # A second signal counts from a second after the first on.
@@ -939,7 +824,7 @@ bursts()
 	is 'what HTTP has offered' "$(number seckill_offered_total)" 0
 	# In the middle of it.
 	stops_well
-	[ "$(ask 'SELECT count(*) FROM orders')" -lt 200 ] || because 'it was not in the middle'
+	[ "$(ask "$work/db" 'SELECT count(*) FROM orders')" -lt 200 ] || because 'it was not in the middle'
 }
 
 burst_sells()
@@ -1006,7 +891,7 @@ terminated_in_the_burst()
 	wait "$helper"
 	helper=
 	told=$(sed -n 's/^answered 200 \([0-9]*\) sold$/\1/p' "$work/wrk")
-	stored=$(ask 'SELECT count(*) FROM orders')
+	stored=$(ask "$work/db" 'SELECT count(*) FROM orders')
 	is_from 'told by HTTP' "$told" 1 "$stored"
 }
 
@@ -1095,7 +980,7 @@ demo_notices_tampering()
 	wait_for 20 demo_is_loaded || because 'there is no load'
 	wait_for 5 demo_stores || because 'nothing is stored'
 	buy 'user=1&item=1'
-	"$work/ask" "$work/tmp/"*/db 'DELETE FROM orders WHERE id = (SELECT min(id) FROM orders)' ||
+	ask "$work/tmp/"*/db 'DELETE FROM orders WHERE id = (SELECT min(id) FROM orders)' ||
 		because 'it could not be tampered with'
 	demo_ends
 	exits 1
@@ -1188,13 +1073,7 @@ demo_is_ended()
 
 # -------------------------------------------------------------------------------------------------
 
-touch "$out" "$err"
-if ! build_ask 2>"$err"; then
-	echo 'not ok the helper that reads databases can be built'
-	sed 's/^/# /' "$err"
-	exit 1
-fi
-
+build_ask
 try 'help lists every option' help_lists_every_option
 try 'the version is the library'\''s' version_is_the_library_s
 try 'wrong options are named, and the exit status is 2' wrong_options_are_named
@@ -1237,4 +1116,4 @@ if command -v script >/dev/null; then
 fi
 try 'the demo'\''s own options' demo_options
 
-[ $failures -eq 0 ]
+end_of_cases

@@ -8,19 +8,14 @@
 set -u
 
 : "${GATEWAY:?the path of the program}"
-if [ -n "${BUILD:-}" ]; then
-	work=$BUILD
-else
-	work=$(mktemp -d) || exit 1
-fi
-work=$(cd "$work" && pwd) || exit 1
-failures=0
+# shellcheck source=test/support/cases.sh
+. test/support/cases.sh
 driver_pid=
 service_pid=
 session=
 
 # Nothing stays. A browser that its driver has left behind is known by its profile.
-clean_up()
+before_exit()
 {
 	[ -z "$session" ] || browser DELETE '' >/dev/null 2>&1
 	end "$driver_pid"
@@ -32,11 +27,7 @@ clean_up()
 		fi
 	done
 	rm -rf "${work:?}/profile" "${work:?}/home"
-	[ -n "${BUILD:-}" ] || rm -rf "$work"
 }
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 
 end()
 {
@@ -47,25 +38,6 @@ end()
 
 # ---- What cases are written with ----------------------------------------------------------------
 
-# Says why the case at hand fails.
-because()
-{
-	[ -n "$why" ] || why=$*
-}
-
-# wait_for SECONDS COMMAND...: until the command succeeds. In a case that has failed not for long.
-wait_for()
-{
-	tries=10
-	[ -n "${why:-}" ] || tries=$(($1 * 10))
-	shift
-	while ! "$@"; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || return 1
-		sleep 0.1
-	done
-}
-
 # gives TEXT COMMAND...: whether that is what the command prints.
 gives()
 {
@@ -74,30 +46,10 @@ gives()
 	[ "$("$@")" = "$expected" ]
 }
 
-# try NAME FUNCTION [ARGUMENT]...: one case.
-try()
+show_evidence()
 {
-	name=$1
-	why=
-	shift
-	"$@"
-	if [ -z "$why" ]; then
-		echo "ok $name"
-		return
-	fi
-	echo "not ok $name"
-	echo "# $why"
 	tail -n 5 "$work/answer" | cut -c 1-1000 | sed 's/^/# driver: /'
-	sed 's/^/# service: /' "$work/err" | tail -n 20
-	failures=$((failures + 1))
-}
-
-give_up()
-{
-	echo "not ok $1"
-	echo "# $2"
-	sed 's/^/# /' "$3" | cut -c 1-1000 | tail -n 20
-	exit 1
+	sed 's/^/# service: /' "$err" | tail -n 20
 }
 
 # ---- The service --------------------------------------------------------------------------------
@@ -440,4 +392,4 @@ try 'nothing comes from elsewhere' nothing_comes_from_elsewhere
 try 'the console is empty' the_console_is_empty
 try 'it says when the service is gone, and connects again' it_says_when_the_service_is_gone
 
-[ $failures -eq 0 ]
+end_of_cases

@@ -8,25 +8,11 @@
 set -u
 
 : "${QUEUE_BENCH:?the path of the program}"
-if [ -n "${BUILD:-}" ]; then
-	work=$BUILD
-else
-	work=$(mktemp -d) || exit 1
-	trap 'rm -rf "$work"' EXIT
-fi
-work=$(cd "$work" && pwd) || exit 1
-out=$work/out
-err=$work/err
+# shellcheck source=test/support/cases.sh
+. test/support/cases.sh
 report=$work/report
-failures=0
 
 # ---- What cases are written with ----------------------------------------------------------------
-
-# Says why the case at hand fails.
-because()
-{
-	[ -n "$why" ] || why=$*
-}
 
 # bench ARGUMENT...: runs it; status, $out and $err are what came of it.
 bench()
@@ -35,49 +21,11 @@ bench()
 	timeout -k 5 300 "$QUEUE_BENCH" "$@" >"$out" 2>"$err" || status=$?
 }
 
-exits()
-{
-	[ "$status" -eq "$1" ] || because "exit status $status instead of $1"
-}
-
-says()
-{
-	grep -qF -e "$1" "$out" || because "it does not say: $1"
-}
-
-complains()
-{
-	grep -qF -e "$1" "$err" || because "it does not complain: $1"
-}
-
-is_silent()
-{
-	[ ! -s "$err" ] || because "it complains: $(head -n 1 "$err")"
-}
-
 # holds FILTER FILE WHAT: is that true of the JSON in the file?
 holds()
 {
 	jq -e "$1" "$2" >/dev/null 2>"$work/jq" ||
 		because "not so of $(basename "$2"): $3: $(head -n 1 "$work/jq")"
-}
-
-# try NAME FUNCTION [ARGUMENT]...: one case.
-try()
-{
-	name=$1
-	why=
-	shift
-	"$@"
-	if [ -z "$why" ]; then
-		echo "ok $name"
-		return
-	fi
-	echo "not ok $name"
-	echo "# $why"
-	sed 's/^/# out: /' "$out" | tail -n 40
-	sed 's/^/# err: /' "$err" | tail -n 20
-	failures=$((failures + 1))
 }
 
 suites='limits throughput latency progress idle policies bucket pool topic alloc'
@@ -345,4 +293,4 @@ try 'its page refers to nothing outside it' the_page_is_self_contained
 try 'its plots are in the page' plots_are_in_the_page
 try 'without gnuplot there is a report all the same' no_gnuplot_is_no_error
 
-[ $failures -eq 0 ]
+end_of_cases

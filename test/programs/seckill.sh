@@ -7,63 +7,21 @@
 set -u
 
 : "${SECKILL:?the path of the program}"
-if [ -n "${BUILD:-}" ]; then
-	work=$BUILD
-else
-	work=$(mktemp -d) || exit 1
-	trap 'umount "$work/small" 2>/dev/null; rm -rf "$work"' EXIT
-fi
-work=$(cd "$work" && pwd) || exit 1
-out=$work/out
-err=$work/err
-failures=0
+# shellcheck source=test/support/cases.sh
+. test/support/cases.sh
+
+before_exit()
+{
+	umount "$work/small" 2>/dev/null
+}
 
 # ---- What cases are written with ----------------------------------------------------------------
-
-# Says why the case at hand fails.
-because()
-{
-	[ -n "$why" ] || why=$*
-}
 
 # seckill OPTION...: runs it; status, $out and $err are what came of it.
 seckill()
 {
 	status=0
 	timeout -k 5 60 "$SECKILL" "$@" >"$out" 2>"$err" || status=$?
-}
-
-exits()
-{
-	[ "$status" -eq "$1" ] || because "exit status $status instead of $1"
-}
-
-last_line_is()
-{
-	[ "$(tail -n 1 "$out")" = "$1" ] || because "the last line is: $(tail -n 1 "$out")"
-}
-
-last_line_has()
-{
-	case $(tail -n 1 "$out") in
-	*"$1"*) ;;
-	*) because "the last line is: $(tail -n 1 "$out")" ;;
-	esac
-}
-
-says()
-{
-	grep -qF -e "$1" "$out" || because "it does not say: $1"
-}
-
-complains()
-{
-	grep -qF -e "$1" "$err" || because "it does not complain: $1"
-}
-
-is_silent()
-{
-	[ ! -s "$err" ] || because "it complains: $(head -n 1 "$err")"
 }
 
 # number NAME: a figure in the sums of the last run.
@@ -85,44 +43,6 @@ reconciles()
 {
 	last_line_is 'reconciled: ok'
 	exits "${1:-0}"
-}
-
-# ask DATABASE SQL: the first value of the first row, by SQLite alone. Needs nothing but what the
-# program itself needs.
-ask()
-{
-	"$work/ask" "$@"
-}
-
-build_ask()
-{
-	${CC:-cc} -o "$work/ask" -x c - -x none -lsqlite3 <<-'END'
-		#include <sqlite3.h>
-		#include <stdio.h>
-
-		int
-		main(int argc, char **argv)
-		{
-			sqlite3_stmt *statement;
-			sqlite3 *db;
-			int rc;
-			const char *text;
-
-			if (argc != 3 || sqlite3_open_v2(argv[1], &db, SQLITE_OPEN_READWRITE, 0))
-				return 1;
-			sqlite3_busy_timeout(db, 10000);
-			if (sqlite3_prepare_v2(db, argv[2], -1, &statement, 0))
-				return 1;
-			rc = sqlite3_step(statement);
-			if (rc == SQLITE_ROW) {
-				text = (const char *)sqlite3_column_text(statement, 0);
-				printf("%s\n", text ? text : "");
-			}
-			sqlite3_finalize(statement);
-			sqlite3_close(db);
-			return rc != SQLITE_ROW && rc != SQLITE_DONE;
-		}
-	END
 }
 
 fresh_database()
@@ -149,40 +69,10 @@ database_agrees()
 	[ "$agreed" = 1 ] || because "the database itself does not add up"
 }
 
-# wait_for SECONDS COMMAND...: until the command succeeds.
-wait_for()
-{
-	tries=$(($1 * 20))
-	shift
-	while ! "$@"; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || return 1
-		sleep 0.05
-	done
-}
-
 # has_orders DATABASE
 has_orders()
 {
 	count=$(ask "$1" 'SELECT count(*) FROM orders' 2>/dev/null) && [ "${count:-0}" -gt 20 ]
-}
-
-# try NAME FUNCTION [ARGUMENT]...: one case.
-try()
-{
-	name=$1
-	why=
-	shift
-	"$@"
-	if [ -z "$why" ]; then
-		echo "ok $name"
-		return
-	fi
-	echo "not ok $name"
-	echo "# $why"
-	sed 's/^/# out: /' "$out" | tail -n 40
-	sed 's/^/# err: /' "$err" | tail -n 20
-	failures=$((failures + 1))
 }
 
 # ---- The command line ---------------------------------------------------------------------------
@@ -831,12 +721,7 @@ a_small_disk()
 
 # -------------------------------------------------------------------------------------------------
 
-if ! build_ask 2>"$err"; then
-	echo 'not ok the helper that reads databases can be built'
-	sed 's/^/# /' "$err"
-	exit 1
-fi
-
+build_ask
 try 'help lists every option and policy' help_lists_every_option
 try 'the version is the library'\''s' version_is_the_library_s
 try 'wrong options are named, and the exit status is 2' wrong_options_are_named
@@ -888,4 +773,4 @@ if [ "$(id -u)" -eq 0 ]; then
 	try 'a small disk that is full' a_small_disk
 fi
 
-[ $failures -eq 0 ]
+end_of_cases
