@@ -191,22 +191,12 @@ static void
 match(struct check *check, struct key *values, size_t n)
 {
 	struct items *items = &check->items;
-	size_t number_of_pops = 0, i;
-	struct key *pops;
 
 	sort(values, n);
-	for_each_operation(check, operation, part, number)
-	{
-		(void)number;
-		if (operation->what == HISTORY_POPPED)
-			number_of_pops++;
-	}
-	for (i = 0; i + 1 < n; i++)
+	for (size_t i = 0; i + 1 < n; i++)
 		if (values[i].at == values[i + 1].at)
 			found(check, HISTORY_MALFORMED, items->push[values[i].index],
 			      items->push[values[i + 1].index]);
-	pops = allocate(number_of_pops, sizeof *pops);
-	i = 0;
 	for_each_operation(check, operation, part, number)
 	{
 		size_t at, item;
@@ -231,7 +221,6 @@ match(struct check *check, struct key *values, size_t n)
 		if (operation->end < items->pushed.begin[item])
 			found(check, HISTORY_NEVER_PUSHED, operation, items->push[item]);
 	}
-	free(pops);
 }
 
 static void
@@ -717,7 +706,8 @@ history_print(const struct history_report *report)
 		fprintf(stderr, "%s: %zu in %zu operations; the first:\n", violations[i],
 			report->found[i], report->operations);
 		print_operation("this", &report->first[i][0]);
-		if (memcmp(&report->first[i][0], &report->first[i][1], sizeof report->first[i][0]))
+		if (memcmp(&report->first[i][0], &report->first[i][1],
+			   sizeof report->first[i][0]) != 0)
 			print_operation("with", &report->first[i][1]);
 	}
 }
