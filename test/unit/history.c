@@ -138,6 +138,19 @@ Test(history, an_end_before_its_begin_is_malformed)
 	cr_assert(is_just(&record, 2, false, HISTORY_MALFORMED));
 }
 
+Test(history, a_thread_in_two_calls_at_a_time_is_malformed)
+{
+	struct record record = {0};
+
+	did(&record, 0, HISTORY_POP_EMPTY, 0, 1, 3);
+	did(&record, 0, HISTORY_POP_EMPTY, 0, 3, 4);
+	cr_assert(is_right(&record, 2, false));
+
+	did(&record, 0, HISTORY_POP_EMPTY, 0, 1, 3);
+	did(&record, 0, HISTORY_POP_EMPTY, 0, 2, 4);
+	cr_assert(is_just(&record, 2, false, HISTORY_MALFORMED));
+}
+
 Test(history, an_item_that_never_comes_out)
 {
 	struct record record = {0};
@@ -390,6 +403,20 @@ Test(history, order_tells_what_is_inside)
 	cr_assert(is_just(&record, 1, true, HISTORY_OVER_CAPACITY));
 }
 
+/* These pushes have an instant in common, so the second item may have come out first, and early. */
+Test(history, calls_that_touch_have_no_order)
+{
+	struct record record = {0};
+
+	did(&record, 0, HISTORY_PUSHED, 1, 1, 3);
+	did(&record, 1, HISTORY_PUSHED, 2, 3, 4);
+	did(&record, 2, HISTORY_POPPED, 2, 4, 9);
+	did(&record, 0, HISTORY_PUSHED, 3, 5, 6);
+	did(&record, 3, HISTORY_POPPED, 1, 7, 8);
+	did(&record, 3, HISTORY_POPPED, 3, 10, 11);
+	cr_assert(is_right(&record, 2, true));
+}
+
 Test(history, closed_before_anybody_closes)
 {
 	struct record record = {0};
@@ -421,6 +448,18 @@ Test(history, drained_while_an_item_is_left)
 	did(&record, 1, HISTORY_CLOSE, 0, 2, 3);
 	did(&record, 1, HISTORY_POP_CLOSED, 0, 4, 5);
 	did(&record, 2, HISTORY_POPPED, 1, 6, 7);
+	cr_assert(is_just(&record, 1, true, HISTORY_FALSE_CLOSED));
+}
+
+/* That it is closed is known from nobody but the pop which says that it is drained. */
+Test(history, drained_before_an_item_has_come)
+{
+	struct record record = {0};
+
+	did(&record, 0, HISTORY_PUSHED, 1, 1, 9);
+	did(&record, 1, HISTORY_CLOSE, 0, 2, 20);
+	did(&record, 2, HISTORY_POP_CLOSED, 0, 3, 5);
+	did(&record, 3, HISTORY_POPPED, 1, 6, 7);
 	cr_assert(is_just(&record, 1, true, HISTORY_FALSE_CLOSED));
 }
 
