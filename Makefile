@@ -151,11 +151,14 @@ HEADERS := $(wildcard include/conveyor.h include/conveyor/*.h include/conveyor/i
 MAN_PAGES := $(wildcard man/*.[1-9])
 LIB_SOURCES := $(filter-out $(if $(HAVE_JEMALLOC),,lib/alloc_jemalloc.c),$(wildcard lib/*.c))
 SUPPORT_SOURCES := $(wildcard test/support/*.c)
+ACCESSES_SOURCES := $(wildcard test/support/accesses/*.c)
 # When crossing, what asks for more libraries is left out: they are those of this machine.
 MORE_LIBS := $(if $(CROSS),$(shell grep -ls '^/\* LIBS:' test/unit/*.c test/fault/*.c test/stress/*.c))
 UNIT_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/unit/*.c))
 FAULT_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/fault/*.c))
 STRESS_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/stress/*.c))
+# Points before memory accesses are made in a sanitizer's name, and not beside a real one.
+STRESS_SOURCES := $(filter-out $(if $(SANITIZE)$(CROSS),test/stress/linearizable_accesses.c),$(STRESS_SOURCES))
 EXAMPLE_SOURCES := $(wildcard examples/*.c)
 SECKILL_SOURCES := $(if $(and $(HAVE_SQLITE),$(HAVE_JEMALLOC)),$(wildcard examples/seckill/*.c))
 # The same sale behind HTTP, where there is a library for that, and what it shares with the other.
@@ -227,6 +230,42 @@ $(call objects,$(filter test/unit/bench_%,$(UNIT_SOURCES))): OWN_CFLAGS += -Iben
 $(UNIT) $(FAULT) $(STRESS): $(OUT)/%: $(OUT)/obj/%.o $(call objects,$(SUPPORT_SOURCES)) $(LIB)
 	$(link) $(extra_libs) $(if $(STAND_IN),,$(if $(filter $(UNIT) $(FAULT),$@),-lcriterion))
 
+# The linearizability programs stop threads in the middle of calls: they, and libraries of their
+# own, are compiled with points at which that can be done (test/support/preempt.h): before each
+# basic block, or before each memory access, for which the compiler believes that it builds for
+# ThreadSanitizer.
+POINTS := -fsanitize-coverage=trace-pc
+ACCESSES := -fsanitize=thread
+POINTS_OBJECTS := $(patsubst %.c,$(OUT)/points/%.o,$(LIB_SOURCES))
+ACCESSES_OBJECTS := $(patsubst %.c,$(OUT)/accesses/%.o,$(LIB_SOURCES))
+
+$(OUT)/points/libconveyor.a: $(POINTS_OBJECTS)
+$(OUT)/accesses/libconveyor.a: $(ACCESSES_OBJECTS)
+$(OUT)/points/libconveyor.a $(OUT)/accesses/libconveyor.a:
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+define with-points
+@mkdir -p $(@D)
+$(call say,CC,$<)
+$(Q)$(CC) $(OWN_CFLAGS) $(1) -Iinclude -Ilib $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+endef
+
+$(OUT)/points/%.o: %.c $(OUT)/flags
+	$(call with-points,$(POINTS))
+$(OUT)/accesses/%.o: %.c $(OUT)/flags
+	$(call with-points,$(ACCESSES))
+
+$(call objects,test/stress/linearizable.c): OWN_CFLAGS += $(POINTS)
+$(OUT)/test/stress/linearizable: $(OUT)/points/libconveyor.a
+$(OUT)/test/stress/linearizable: private LIB := $(OUT)/points/libconveyor.a
+$(call objects,test/stress/linearizable_accesses.c): OWN_CFLAGS += $(ACCESSES)
+$(OUT)/test/stress/linearizable_accesses: $(OUT)/accesses/libconveyor.a
+$(OUT)/test/stress/linearizable_accesses: private LIB := $(OUT)/accesses/libconveyor.a
+$(OUT)/test/stress/linearizable_accesses: $(call objects,$(ACCESSES_SOURCES))
+
+-include $(POINTS_OBJECTS:.o=.d) $(ACCESSES_OBJECTS:.o=.d)
+
 $(EXAMPLES): $(OUT)/%: $(OUT)/obj/%.o $(LIB)
 	$(link) $(extra_libs)
 
@@ -294,7 +333,7 @@ $(OUT)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' >$@
 
--include $(patsubst %.o,%.d,$(call objects,$(SOURCES)))
+-include $(patsubst %.o,%.d,$(call objects,$(SOURCES) $(ACCESSES_SOURCES)))
 
 # ---- Tests ------------------------------------------------------------------------------------
 
