@@ -595,13 +595,13 @@ warm_up(void)
 	cr_assert_eq(queue_topic_destroy(topic), 0);
 }
 
-Test(allocation, that_fails_at_any_call_is_reported_and_leaves_nothing, .timeout = 120)
+Test(allocation, that_fails_at_any_call_is_reported_and_leaves_nothing, .timeout = 60)
 {
 	warm_up();
 	play_all();
 }
 
-Test(allocation, that_fails_in_libc_at_any_call_is_reported_and_leaves_nothing, .timeout = 120)
+Test(allocation, that_fails_in_libc_at_any_call_is_reported_and_leaves_nothing, .timeout = 60)
 {
 	warm_up();
 	libc.counts = true;

@@ -301,7 +301,7 @@ wait_through_jumps(int number, uint64_t deadline, uint64_t end)
 	end_waited_for();
 }
 
-Test(clock, that_jumps_neither_ends_a_wait_early_nor_keeps_it_for_ever, .timeout = 120)
+Test(clock, that_jumps_neither_ends_a_wait_early_nor_keeps_it_for_ever, .timeout = 60)
 {
 	static const uint64_t deadlines[] = {START,	     START + 100 * YEAR, FAR_FUTURE,
 					     FAR_FUTURE + 1, UINT64_MAX - 1,	 QUEUE_NEVER};
@@ -317,7 +317,7 @@ Test(clock, that_jumps_neither_ends_a_wait_early_nor_keeps_it_for_ever, .timeout
 }
 
 /* By the system's clock: deadlines at the far end of time are slept for, and not taken for the past. */
-Test(clock, that_is_the_systems_serves_the_farthest_deadlines, .timeout = 120)
+Test(clock, that_is_the_systems_serves_the_farthest_deadlines, .timeout = 60)
 {
 	static const uint64_t deadlines[] = {FAR_FUTURE - 1, FAR_FUTURE,     FAR_FUTURE + 1,
 					     UINT64_MAX / 2, UINT64_MAX - 1, QUEUE_NEVER};

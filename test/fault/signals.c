@@ -153,17 +153,17 @@ storms(int first, int step)
 	}
 }
 
-Test(signals, do_not_end_a_wait_nor_make_it_miss_anything_1, .timeout = 120)
+Test(signals, do_not_end_a_wait_nor_make_it_miss_anything_1, .timeout = 60)
 {
 	storms(0, 3);
 }
 
-Test(signals, do_not_end_a_wait_nor_make_it_miss_anything_2, .timeout = 120)
+Test(signals, do_not_end_a_wait_nor_make_it_miss_anything_2, .timeout = 60)
 {
 	storms(1, 3);
 }
 
-Test(signals, do_not_end_a_wait_nor_make_it_miss_anything_3, .timeout = 120)
+Test(signals, do_not_end_a_wait_nor_make_it_miss_anything_3, .timeout = 60)
 {
 	storms(2, 3);
 }

@@ -142,7 +142,7 @@ selects(const struct wait_kind *kind)
 	return strncmp(kind->name, "queue_select", 12) == 0;
 }
 
-Test(system, without_futex_every_wait_but_select_goes_on_awake, .timeout = 120)
+Test(system, without_futex_every_wait_but_select_goes_on_awake, .timeout = 60)
 {
 	static const int errors[] = {ENOSYS, EPERM, EAGAIN, EINVAL, ENOMEM, EINTR};
 
@@ -164,7 +164,7 @@ Test(system, without_futex_every_wait_but_select_goes_on_awake, .timeout = 120)
 }
 
 /* Without futex_waitv it polls; without descriptors or poll as well it looks now and then. */
-Test(system, without_any_of_its_calls_select_still_waits, .timeout = 120)
+Test(system, without_any_of_its_calls_select_still_waits, .timeout = 60)
 {
 	static const int wait_errors[] = {ENOSYS, EPERM};
 	static const int fd_errors[] = {0, EMFILE, ENFILE, ENOMEM};
@@ -360,7 +360,7 @@ use_topic(void)
 		cr_assert_eq(queue_topic_publish(topic, &message, 0), 2);
 		cr_assert_eq(queue_topic_unsubscribe(one), 0);
 		cr_assert_eq(queue_topic_unsubscribe(two), 0);
-		cr_assert_eq(released, i + 1);
+		cr_assert_eq(released, (uint32_t)i + 1);
 	}
 	cr_assert_eq(queue_topic_destroy(topic), 0);
 	cr_assert(fault_is_balanced(&memory));
@@ -390,19 +390,20 @@ use_all(void)
 	use_ring();
 }
 
-Test(system, without_membarrier_everything_works_by_fences, .timeout = 120)
+Test(system, without_membarrier_everything_works_by_fences, .timeout = 60)
 {
 	static const int errors[] = {ENOSYS, EPERM, EINVAL};
 
 	for (size_t e = 0; e < COUNT(errors); e++) {
 		fail(0, SYS_membarrier, errors[e]);
 		use_all();
-		cr_assert_gt(failed(0), 0);
+		/* Without restartable sequences topics alone ask, and once in a process. */
+		cr_assert(e > 0 || failed(0) > 0);
 		fail_nothing();
 	}
 }
 
-Test(system, whose_membarrier_fails_at_any_call_loses_nothing, .timeout = 240)
+Test(system, whose_membarrier_fails_at_any_call_loses_nothing, .timeout = 60)
 {
 	for (uint32_t n = 1; n <= CALLS_MOST; n = n < 12 ? n + 1 : n * 3 / 2) {
 		for (int once = 0; once < 2; once++) {

@@ -217,7 +217,7 @@ Test(threads, that_cannot_take_over_are_started_by_the_next_resize_or_stop, .tim
 				cr_assert_eq(queue_push(queue, (void *)i), 0);
 			cr_assert(FAULT_EVENTUALLY(stats().running == 0));
 			cr_assert_eq(queue_impl_load32_acq(&deaths), (uint32_t)workers);
-			cr_assert_eq(start.failed, (uint64_t)workers);
+			cr_assert_eq(queue_impl_load_acq(&start.failed), (uint64_t)workers);
 			if (by_stop)
 				cr_assert_eq(queue_pool_stop(pool, QUEUE_POOL_DRAIN, QUEUE_NEVER),
 					     -EAGAIN);

@@ -21,6 +21,7 @@ static struct queue_token_feed *feed;
 static struct queue_call call;
 static struct queue_pool *pool;
 static sem_t go;
+static uint32_t is_closed;
 static int item; /* what is pushed is its address */
 
 void
@@ -48,6 +49,7 @@ static void
 forget(void)
 {
 	wait_dropped = wait_released = wait_handled = 0;
+	is_closed = 0;
 }
 
 /*
@@ -115,6 +117,7 @@ pop_one(void)
 static void
 close_queue(void)
 {
+	queue_impl_store32_rel(&is_closed, 1);
 	(void)queue_close(queue);
 }
 
@@ -200,9 +203,14 @@ wait_for_two(bool fair, uint64_t deadline)
 	int rc = fair ? queue_select_fair(queues, 2, deadline, &index)
 		      : queue_select(queues, 2, deadline, &index);
 
-	if (rc == 0 && queue_try_pop(queues[index], (void *[]){NULL}) == -EPIPE)
+	if (rc != 0)
+		return rc;
+	if (index != 1)
+		return -EILSEQ;
+	/* Once it is closed it may be gone by now. */
+	if (queue_impl_load32_acq(&is_closed))
 		return -EPIPE;
-	return rc == 0 && index != 1 ? -EILSEQ : rc;
+	return queue_try_pop(queue, (void *[]){NULL});
 }
 
 static int
