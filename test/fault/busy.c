@@ -214,13 +214,18 @@ Test(leftovers, of_a_queue_without_on_drop_keep_it_from_being_ended)
 	}
 }
 
+struct progress {
+	uint32_t has_begun, may_go;
+};
+
 static int
 wait_to_be_discarded(void *item, void *context)
 {
-	uint32_t *const may_go = context;
+	struct progress *const progress = context;
 
 	(void)item;
-	while (!queue_impl_load32_acq(may_go))
+	queue_impl_store32_rel(&progress->has_begun, 1);
+	while (!queue_impl_load32_acq(&progress->may_go))
 		usleep(100);
 	return 0;
 }
@@ -234,7 +239,8 @@ Test(leftovers, of_a_pool_that_discards_go_to_on_drop_once, .timeout = 60)
 						     .batch = batch};
 		struct queue_pool_stats stats;
 		struct queue_pool *pool;
-		uint32_t may_go = 0, sum = 0;
+		struct progress progress = {0, 0};
+		uint32_t sum = 0;
 
 		/* The single consumer's worker drops them itself: in order, behind its batch. */
 		options.flags = QUEUE_SINGLE_CONSUMER;
@@ -242,12 +248,12 @@ Test(leftovers, of_a_pool_that_discards_go_to_on_drop_once, .timeout = 60)
 		fill(workers.queue, 3, MOST);
 		expected = QUEUE_STOPPED;
 		order = 1;
-		workers.context = &may_go;
+		workers.context = &progress;
 		cr_assert_eq(queue_pool_create(&pool, &workers), 0);
-		cr_assert(FAULT_EVENTUALLY(queue_depth_approx(workers.queue) ==
-					   MOST - (uint64_t)batch));
+		cr_assert(FAULT_EVENTUALLY(queue_impl_load32_acq(&progress.has_begun)));
+		cr_assert_eq(queue_depth_approx(workers.queue), MOST - (uint64_t)batch);
 		cr_assert_eq(queue_pool_stop(pool, QUEUE_POOL_DISCARD, 0), -ETIMEDOUT);
-		queue_impl_store32_rel(&may_go, 1);
+		queue_impl_store32_rel(&progress.may_go, 1);
 		cr_assert_eq(queue_pool_stop(pool, QUEUE_POOL_DISCARD, QUEUE_NEVER), 0);
 		cr_assert_eq(queue_pool_stats(pool, &stats), 0);
 		cr_assert_eq(queue_pool_destroy(pool), 0);

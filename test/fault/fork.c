@@ -24,8 +24,11 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-/* ThreadSanitizer knows no threads of a child whose parent had others at the time. */
-#if defined QUEUE_IMPL_TSAN
+/*
+ * Neither ThreadSanitizer nor the emulator can start threads in a child whose parent had others at
+ * the time.
+ */
+#if defined UNIT_STAND_IN
 #define THREADS_IN_THE_CHILD .disabled = true
 #else
 #define THREADS_IN_THE_CHILD .disabled = false
