@@ -417,6 +417,28 @@ Test(system, whose_membarrier_fails_at_any_call_loses_nothing, .timeout = 60)
 	}
 }
 
+/* With nothing to order memory by, a waiter looks again and again instead of relying on a wake. */
+Test(system, whose_membarrier_is_taken_away_wakes_waiters_by_itself, .timeout = 60)
+{
+	struct queue_options options = {.capacity = 2, .flags = QUEUE_SINGLE_CONSUMER};
+	pthread_t thread;
+
+	memset(seen, 0, sizeof seen);
+	cr_assert_eq(queue_create(&queue, &options), 0);
+	if (queue_impl_load32_acq(&queue->not_empty.barrier) != 0) {
+		fail(0, SYS_membarrier, EPERM);
+		cr_assert_eq(pthread_create(&thread, NULL, pop_all, NULL), 0);
+		cr_assert(FAULT_EVENTUALLY(queue_impl_load_acq(&queue->not_empty.waits) >= 5));
+		cr_assert_gt(failed(0), 0);
+		cr_assert_eq(queue_push(queue, (void *)3), 0);
+		cr_assert(FAULT_EVENTUALLY(queue_impl_load32_acq(&seen[3]) == 1));
+		cr_assert_eq(queue_close(queue), 0);
+		cr_assert_eq(pthread_join(thread, NULL), 0);
+	}
+	fail_nothing();
+	cr_assert_eq(queue_destroy(queue), 0);
+}
+
 /* ---- Keys ------------------------------------------------------------------------------------- */
 
 static bool no_keys;
