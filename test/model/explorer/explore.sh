@@ -15,6 +15,11 @@ ring exhaustive 1 0 u u o o
 ring exhaustive 1 0 uo uo
 ring exhaustive 2 0 uu u oo
 ring exhaustive 2 0 u u o
+ring exhaustive 2 0 u uo
+ring exhaustive 3 0 U uo
+ring exhaustive 1 0 uu u o
+ring exhaustive 1 0 u uc o
+ring exhaustive 1 0 uu c o
 ring exhaustive 1 0 u c o
 ring exhaustive 1 0 uu c oo
 ring exhaustive 2 0 U U O
@@ -34,8 +39,35 @@ ring-rseq exhaustive 2 0 U O
 ring-rseq exhaustive 1 1 u o o
 ring-rseq exhaustive 1 2 u u o
 ring-rseq exhaustive 1 3 uuc ooo
+queue exhaustive fence 1 p o
+queue exhaustive barrier 1 p o
+queue exhaustive --stale 1 fence 1 pp oo
+queue exhaustive --stale 1 fence 1 p c o
+queue exhaustive --stale 1 fence 1 t f
+epoch exhaustive fence 1
+epoch exhaustive barrier 1
 '
 soak='
+ring exhaustive --stale 3 1 0 uu u o o
+ring exhaustive --stale 3 2 0 uu u oo
+ring exhaustive --stale 4 1 0 u u o o
+ring bounded --preemptions 3 1 0 uu uu oo oo
+ring bounded --preemptions 3 2 0 U uu O oo
+ring exhaustive 2 0 U uc O
+ring-rseq exhaustive 1 0 u u o
+ring-rseq exhaustive 1 0 uo uo
+ring-rseq bounded --preemptions 3 2 0 u u oo
+ring-rseq bounded --preemptions 3 2 0 U u O
+ring-rseq bounded --preemptions 2 1 0 u u o o
+queue exhaustive barrier 1 t f
+queue bounded --preemptions 3 fence 1 pp o o
+queue bounded --preemptions 3 fence 1 p c o o
+queue bounded --preemptions 3 fence 1 f p o
+epoch exhaustive fence 2
+epoch exhaustive barrier 2
+queue exhaustive fence 1 pp oo
+queue exhaustive fence 1 p c o
+queue exhaustive fence 1 t f
 '
 
 # explore DIRECTORY PROGRAM KIND ARGUMENT...

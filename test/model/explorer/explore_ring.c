@@ -10,7 +10,8 @@
  * Checked: each item that went in comes out once, with what was written into it before (the explorer
  * reports a data race otherwise), and those of one producer in their order; no push finds the ring
  * full, no pop finds it empty, that cannot have; a pop says that the ring is closed only when all that
- * went in has come out, and so does main at the end. Where one thread does all pops: what it did before
+ * went in has come out, and so does main at the end; what was done before close comes before what is
+ * done after a call that says so (RING5). Where one thread does all pops: what it did before
  * a pop comes before what is done after the push that uses the place again (RING4).
  */
 #include "explorer.h"
@@ -52,7 +53,7 @@ static struct queue_ring *ring;
 static struct role roles[THREADS];
 static unsigned n_roles, capacity, flags, poppers;
 static bool closes;
-static unsigned before_pop[POSITIONS];
+static unsigned before_pop[POSITIONS], before_close;
 
 ptrdiff_t
 queue_impl_rseq_area(void)
@@ -119,6 +120,13 @@ is_empty(const struct role *role)
 	explorer_assert(role->accepted <= others(role, "oO") + role->popped);
 }
 
+/* With one closer: who is told of the close has seen what came before. */
+static void
+is_closed(void)
+{
+	explorer_assert(closes && before_close == 1);
+}
+
 static void
 check_room(uint64_t position)
 {
@@ -142,7 +150,8 @@ push(struct role *role)
 	} else if (result.rc == -EAGAIN) {
 		is_full(role);
 	} else {
-		explorer_assert(result.rc == -EPIPE && closes);
+		explorer_assert(result.rc == -EPIPE);
+		is_closed();
 	}
 }
 
@@ -161,7 +170,9 @@ push_n(struct role *role)
 	}
 	role->begun += 2;
 	n = queue_ring_push_n(ring, items, 2);
-	explorer_assert(n <= 2 && (n >= 0 || (n == -EPIPE && closes)));
+	explorer_assert(n <= 2 && (n >= 0 || n == -EPIPE));
+	if (n < 0)
+		is_closed();
 	for (i = 0; i < n; i++)
 		role->went_in[role->begun - 2 + (unsigned)i] = true;
 	role->accepted += n > 0 ? (unsigned)n : 0;
@@ -185,7 +196,8 @@ pop(struct role *role)
 		explorer_assert(!role->closed);
 		is_empty(role);
 	} else {
-		explorer_assert(rc == -EPIPE && closes);
+		explorer_assert(rc == -EPIPE);
+		is_closed();
 		role->closed = true;
 	}
 }
@@ -199,7 +211,9 @@ pop_n(struct role *role)
 	if (poppers == 1)
 		before_pop[role->popped] = before_pop[role->popped + 1] = 1;
 	n = queue_ring_pop_n(ring, items, 2);
-	explorer_assert(n <= 2 && (n >= 0 || (n == -EPIPE && closes)));
+	explorer_assert(n <= 2 && (n >= 0 || n == -EPIPE));
+	if (n < 0)
+		is_closed();
 	explorer_assert(n < 1 || !role->closed);
 	for (i = 0; i < n; i++)
 		take(role, items[i]);
@@ -240,6 +254,7 @@ act(void *argument)
 			pop_n(role);
 			break;
 		case 'c':
+			before_close = 1;
 			queue_ring_close(ring);
 			break;
 		case 's':
@@ -304,6 +319,7 @@ main(void)
 	capacity = (unsigned)(explorer_argument(0)[0] - '0');
 	flags = (unsigned)(explorer_argument(1)[0] - '0');
 	closes = false;
+	before_close = 0;
 	poppers = 0;
 	for (n_roles = 0; n_roles < THREADS && explorer_argument(2 + (int)n_roles); n_roles++) {
 		roles[n_roles].calls = explorer_argument(2 + (int)n_roles);

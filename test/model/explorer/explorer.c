@@ -1051,10 +1051,12 @@ write_message(struct event *event, unsigned where, unsigned behind, uint64_t val
 	      bool reads)
 {
 	struct thread *me = &threads[current];
-	unsigned number = insert(where, behind, value);
-	struct message *message = &messages[number];
+	struct message *message;
+	unsigned number;
 
 	access_bytes((uintptr_t)locations[where].address, locations[where].size, true, true);
+	number = insert(where, behind, value);
+	message = &messages[number];
 	see(&me->now, where, number);
 	if (is_release(order)) {
 		copy(&message->view, &me->now);
