@@ -12,8 +12,11 @@
 #:   check-fault     the fault tests of one build: what fails below the library, and misuse
 #:   check-stress    the stress programs of one build, $(SECONDS_EACH) seconds each
 #:   check-STEP      one step of `check`: gcc programs clang c11 address thread aarch64 headers
-#:                   install man
-#:   check-model     has spin check a model of the ring; a few minutes, and not part of `check`
+#:                   install man litmus instructions
+#:   check-model     check-litmus, and has spin check a model of the ring; a few minutes, and not
+#:                   part of `check`
+#:   explore         litmus programs and the library under all orders that weak memory allows
+#:   explore-soak    the same at length, and the litmus programs on this machine
 #:   lint            the formatter, static analyzers, manual page and shell checkers
 #:   man             the manual pages as HTML, below $(BUILD)/man
 #:   examples        the example programs, below $(BUILD)/examples
@@ -344,7 +347,7 @@ demo-http:
 run-demo-http: $(GATEWAY)
 	@CC='$(CC)' examples/seckill/gateway/demo.sh $(GATEWAY) $(DEMO_HTTP_ARGS)
 
-STEPS := gcc programs clang c11 address thread aarch64 headers install man
+STEPS := gcc programs clang c11 address thread aarch64 headers install man litmus instructions
 .PHONY: $(STEPS:%=check-%) check-model lint
 check-model:
 	@test/support/deps.sh check-model $(DEPS)
@@ -380,10 +383,10 @@ EXPLORED := -fsanitize=thread -Wno-tsan -U__SANITIZE_THREAD__ -include test/mode
 LITMUS := $(notdir $(basename $(wildcard test/model/litmus/*.c)))
 LITMUS_EXPLORED := $(LITMUS:%=$(MODEL)/explored/%)
 LITMUS_NATIVE := $(LITMUS:%=$(MODEL)/native/%)
-LITMUS_SECONDS ?= 0.1
+LITMUS_SECONDS ?= 1
 EXPLORED_PROGRAMS := $(patsubst %,$(MODEL)/explore-%,ring ring-rseq queue epoch)
 
-.PHONY: explore explore-litmus check-litmus check-instructions
+.PHONY: explore explore-programs explore-soak
 $(MODEL)/explorer.o: test/model/explorer/explorer.c test/model/explorer/explorer.h
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
@@ -438,12 +441,12 @@ explore: $(LITMUS_EXPLORED) $(EXPLORED_PROGRAMS)
 	@test/model/litmus.sh explore $(MODEL)/explored
 	@test/model/explorer/explore.sh $(MODEL)
 
-check-litmus: $(LITMUS_EXPLORED) $(LITMUS_NATIVE)
-	@test/model/litmus.sh explore $(MODEL)/explored
+# For minutes instead of seconds.
+explore-soak: explore-programs
 	@test/model/litmus.sh native $(MODEL)/native $(LITMUS_SECONDS)
+	@test/model/explorer/explore.sh $(MODEL) soak
 
-check-instructions:
-	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' test/support/check.sh instructions
+explore-programs: $(LITMUS_EXPLORED) $(LITMUS_NATIVE) $(EXPLORED_PROGRAMS)
 
 # ---- Manual pages, installation, distribution ---------------------------------------------------
 

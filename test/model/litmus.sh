@@ -35,10 +35,10 @@ listed()
 
 explore()
 {
-	output=$("$directory/$name" 2>&1) && echo "$output" | grep -q '^exhaustive' || {
+	if ! output=$("$directory/$name" 2>&1) || ! echo "$output" | grep -q '^exhaustive'; then
 		echo "$output"
 		return 1
-	}
+	fi
 	seen=$(echo "$output" | sed -n 's/^outcome //p' | sort)
 	[ "$seen" = "$allowed" ] || {
 		printf 'seen:\n%s\nallowed:\n%s\n' "$seen" "$allowed"

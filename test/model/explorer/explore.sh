@@ -100,12 +100,12 @@ if [ "${1:-}" = one ]; then
 	explore "$@"
 	exit 0
 fi
-case ${2:-} in
-'') list=$quick ;;
-soak) list=$soak ;;
-*) false ;;
-esac && [ -n "${1:-}" ] || {
+case $#${2:-} in
+1) list=$quick ;;
+2soak) list=$soak ;;
+*)
 	echo 'usage: explore.sh DIRECTORY [soak]' >&2
 	exit 2
-}
+	;;
+esac
 echo "$list" | sed -n 's/^[a-z]/&/p' | xargs -P "$jobs" -L 1 "$0" one "$1"
