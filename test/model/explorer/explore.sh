@@ -7,6 +7,22 @@
 set -u
 jobs=${JOBS:-2}
 
+# Orders of the ring that can be weakened, one at a time, without anything here noticing, and why:
+#  - the acquire of a swap of tail, head: what it expects was loaded from there with acquire, and no
+#    value comes twice.
+#  - of the load of seq and the swap of the slot in swap_in, seal: one acquire would do, for the same
+#    reason; seal's needs none to be right about the end.
+#  - mode in push and pop, that is, the inline halves: closed leads to the slow halves, which load it
+#    again with acquire; otherwise it is only compared.
+#  - tail in push, push_n: is_next loads filled, or the slot, with acquire; a single producer's is his own.
+#  - producer, consumer, and the count of revocations: membarrier(2) has been between; and all that is
+#    for x86-64 only, where these orders cost nothing.
+#  - head in pop, pop_n: the slot's seq orders; nobody is promised what another pop did before.
+#  - mode in fill_n: the same as in push.
+# Not reached by configurations this small, and no proof: look_at_head's second load (64 positions and
+# more), filled as stored after a full ring or an overtaken push (push_slow), head as stored by a single
+# consumer in pop_slow.
+#
 # PROGRAM exhaustive|bounded ARGUMENT...: what explore_PROGRAM.c says about arguments.
 quick='
 ring exhaustive 1 0 u o
@@ -32,6 +48,9 @@ ring exhaustive 1 3 uuc ooo
 ring exhaustive 2 3 UUc OOO
 ring exhaustive 1 0 u o s
 ring exhaustive 2 1 U o s
+ring exhaustive --stale 6 1 1 uu oso
+ring exhaustive --stale 6 2 1 U so
+ring exhaustive 1 0 UU u o
 ring-rseq exhaustive 1 0 u o
 ring-rseq exhaustive 1 0 uu oo
 ring-rseq exhaustive 1 0 u c o
