@@ -38,42 +38,42 @@ static pid_t victim;
 static void
 broken(const char *what)
 {
-	(void)fprintf(stderr, "stop_anywhere: %s: %s\n", what, errno ? strerror(errno) : "failed");
+	(void)fprintf(stderr, "stop_anywhere: %s: %s\n", what,
+		      errno ? strerror(errno) : "that is wrong");
 	if (board->failures)
 		(void)fprintf(stderr, "stop_anywhere: %s\n", board->failure);
 	if (victim > 0)
 		(void)kill(victim, SIGKILL);
-	exit(1);
+	_exit(1);
 }
 
 const struct sequence *
 sequences(size_t *count)
 {
-	*count = __start___rseq_cs ? (size_t)(__stop___rseq_cs - __start___rseq_cs) : 0;
+	uintptr_t start = (uintptr_t)__start___rseq_cs, stop = (uintptr_t)__stop___rseq_cs;
+
+	if (count)
+		*count = (stop - start) / sizeof *__start___rseq_cs;
 	return __start___rseq_cs;
 }
 
 static void
 too_long(int number)
 {
-	(void)number; /* interrupts waitpid */
+	(void)number; /* interrupts waitpid, and nothing else that matters */
 }
 
 /* Until the victim has stopped. Whatever it stops for must be a trap. */
 static void
 await_stop(void)
 {
-	struct sigaction action;
 	int status;
 
-	memset(&action, 0, sizeof action);
-	action.sa_handler = too_long;
-	(void)sigaction(SIGALRM, &action, NULL);
-	(void)alarm(PATIENCE);
-	if (waitpid(victim, &status, __WALL) != victim)
-		broken("the victim does not get done");
-	(void)alarm(0);
 	errno = 0;
+	if (waitpid(victim, &status, __WALL) != victim) {
+		errno = errno == EINTR ? 0 : errno;
+		broken("the victim, let go, does not get done");
+	}
 	if (!WIFSTOPPED(status)) {
 		victim = 0;
 		broken("the traced process has ended");
@@ -123,6 +123,7 @@ share_processor(void)
 bool
 tracer_start(const char **why)
 {
+	struct sigaction action;
 	int status;
 
 	if (!board) {
@@ -152,6 +153,9 @@ tracer_start(const char **why)
 	}
 	if (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGTRAP)
 		broken("the traced process does not begin");
+	memset(&action, 0, sizeof action);
+	action.sa_handler = too_long;
+	(void)sigaction(SIGALRM, &action, NULL);
 	(void)ptrace(PTRACE_SETOPTIONS, victim, NULL, PTRACE_O_EXITKILL);
 	share_processor();
 	return true;
@@ -315,6 +319,7 @@ tracer_approach(const struct approach *approach)
 bool
 tracer_begin(void)
 {
+	(void)alarm(PATIENCE);
 	board->failures = 0;
 	board->give_up = 0;
 	go_on(PTRACE_CONT);
@@ -434,6 +439,7 @@ tracer_finish(void)
 	if (is_inside())
 		go_on(PTRACE_CONT);
 	go_on(PTRACE_CONT);
+	(void)alarm(0);
 	if (board->phase != READY)
 		broken("the victim is somewhere else");
 }

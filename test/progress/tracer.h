@@ -28,7 +28,7 @@ struct sequence {
 	uint64_t start, length, refused;
 } __attribute__((aligned(32)));
 
-/* Those of this program, and how many. */
+/* Those of this program, and how many, if that is asked. */
 const struct sequence *sequences(size_t *count);
 
 /* The addresses of its instructions, and how many there are. */
