@@ -167,8 +167,8 @@ main(int argc, char **argv)
 
 /*
  * Of the places of a call every n-th is taken, from one on that the seed says. 0: none. `steps`:
- * by instructions, `inside`: by addresses in sequences, `after`: by those addresses after another
- * sequence was interrupted. The first row that fits.
+ * by instructions, `inside`: by instructions in sequences; `after`: of the pairs of sequences of
+ * which the second comes after the first was interrupted, all of it. The first row that fits.
  */
 static const struct thoroughness {
 	const char *object; /* NULL: any */
@@ -187,7 +187,7 @@ static const struct thoroughness {
 	/* Thousands of instructions. */
 	{"queue", "stats", 1, 997, 0, 0},
 	{NULL, "stats", 64, 0, 0, 0},
-	{"queue", NULL, 64, 31, 13, 131},
+	{"queue", NULL, 64, 43, 13, 131},
 	{"queue_spsc", NULL, 64, 61, 0, 0},
 	{"queue_fd", NULL, 64, 499, 97, 0},
 	{"bucket", NULL, 64, 19, 0, 0},
@@ -198,6 +198,9 @@ static const struct thoroughness {
 	{"mutex", NULL, 2, 23, 0, 0},
 	{"mutex", NULL, 64, 0, 0, 0},
 	{"vyukov", NULL, 2, 1, 0, 0},
+	/* These enter the kernel each time. */
+	{"mqueue", NULL, 64, 97, 0, 0},
+	{"pipe", NULL, 64, 31, 0, 0},
 	{NULL, NULL, UINT64_MAX, 7, 0, 0},
 };
 
@@ -347,13 +350,19 @@ stop_in_sequence(const struct scene *scene, struct tally *tally, struct approach
 	char where[128];
 
 	for (i = 0; i < count; i++) {
+		bool wanted = ++*number_of_place % every == 0;
+
 		/* The first one is for finding out. */
-		if (++*number_of_place % every != 0 && i > 0)
+		if (!wanted && i > 0)
 			continue;
 		approach.address = places[i];
 		if (!can_approach(scene, tally, &approach)) {
 			if (i == 0)
 				return false;
+			continue;
+		}
+		if (!wanted) {
+			finish(scene, tally, "not stopped");
 			continue;
 		}
 		(void)snprintf(where, sizeof where,
@@ -396,7 +405,8 @@ stop_in_sequences(const struct scene *scene, struct tally *tally, uint64_t every
 {
 	const struct sequence *met[BREAKPOINTS_MAX], *all;
 	size_t total, met_count = meet_sequences(scene, tally, met), i, j;
-	uint64_t count = offset_of(scene, every), count_after = after ? offset_of(scene, after) : 0;
+	uint64_t count = offset_of(scene, every), pairs = after ? offset_of(scene, after) : 0,
+		 all_of = 0;
 	struct approach approach = {.passes = 0};
 
 	all = sequences(&total);
@@ -410,7 +420,8 @@ stop_in_sequences(const struct scene *scene, struct tally *tally, uint64_t every
 		approach.interrupted = met[i];
 		for (j = 0; after && j < total; j++) {
 			approach.sequence = &all[j];
-			(void)stop_in_sequence(scene, tally, approach, after, &count_after);
+			if (++pairs % after == 0)
+				(void)stop_in_sequence(scene, tally, approach, 1, &all_of);
 		}
 	}
 }

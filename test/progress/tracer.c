@@ -35,7 +35,7 @@ extern const struct sequence __stop___rseq_cs[] __attribute__((__weak__));
 
 static pid_t victim;
 
-static void
+static _Noreturn void
 broken(const char *what)
 {
 	(void)fprintf(stderr, "stop_anywhere: %s: %s\n", what,
@@ -281,7 +281,6 @@ run_to(const uint64_t *addresses, size_t count)
 		return (int)i;
 	}
 	broken("stopped where there is no breakpoint");
-	return -1;
 }
 
 int
