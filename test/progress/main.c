@@ -163,7 +163,8 @@ main(int argc, char **argv)
 
 #define TALLIES_MAX 128
 #define UNTRACEABLE 3 /* the exit status then */
-#define PASSES_MAX 8  /* through one sequence in one call */
+#define FAILURES_MAX 50
+#define PASSES_MAX 8 /* through one sequence in one call */
 
 /*
  * Of the places of a call every n-th is taken, from one on that the seed says. 0: none. `steps`:
@@ -269,6 +270,14 @@ report(const struct scene *scene, const char *where, const char *what)
 		      scene->object->variants[scene->variant], where, what);
 }
 
+/* What is broken is broken in many places: no need to wait for all of them. */
+static bool
+is_hopeless(const struct tally *tally)
+{
+	return tally->object->duty == MUST_NOT_BLOCK &&
+	       tally->blocking + tally->wrong >= FAILURES_MAX;
+}
+
 /* The victim is stopped: what the others can do, and what comes of it. */
 static void
 try_here(const struct scene *scene, struct tally *tally, const char *where)
@@ -305,7 +314,7 @@ stop_by_steps(const struct scene *scene, struct tally *tally, uint64_t every)
 	bool inside = true;
 	char where[64];
 
-	while (inside) {
+	while (inside && !is_hopeless(tally)) {
 		if (!tracer_begin())
 			return false;
 		tally->tried = true;
@@ -441,6 +450,8 @@ run_scene(const struct scene *scene, struct tally *tally)
 
 	board->scene = *scene;
 	show(scene);
+	if (is_hopeless(tally))
+		return true;
 	if (how->steps && !stop_by_steps(scene, tally, how->steps))
 		return false;
 	if (how->inside && scene->object->duty == MUST_NOT_BLOCK)
