@@ -11,8 +11,10 @@
 #:   check-unit      the unit tests of one build
 #:   check-fault     the fault tests of one build: what fails below the library, and misuse
 #:   check-stress    the stress programs of one build, $(SECONDS_EACH) seconds each
-#:   check-STEP      one step of `check`: gcc programs clang c11 address thread aarch64 headers
-#:                   install man litmus instructions
+#:   check-STEP      one step of `check`: gcc programs clang c11 address thread aarch64 progress
+#:                   headers install man litmus instructions
+#:   progress        test/progress/stop_anywhere, which stops threads everywhere in a call; with
+#:                   --help it says more. check-progress runs a part of it
 #:   check-model     check-litmus, and has spin check a model of the ring; a few minutes, and not
 #:                   part of `check`
 #:   explore         litmus programs and the library under all orders that weak memory allows
@@ -331,6 +333,27 @@ $(BENCH): $(BENCH_OBJECTS) $(BENCH_LIB)
 
 -include $(BENCH_OBJECTS:.o=.d) $(BENCH_LIB_OBJECTS:.o=.d)
 
+# ---- Progress ---------------------------------------------------------------------------------
+
+# Stops threads in the library as it is built for users, and in the queues that the bench compares
+# with, through its adapters.
+PROGRESS_SOURCES := $(wildcard test/progress/*.c)
+PROGRESS_ADAPTERS := $(filter-out %/conveyor.c,$(ADAPTERS))
+PROGRESS_OBJECTS := $(call objects,$(PROGRESS_SOURCES) bench/subject.c) \
+	$(addprefix $(OUT)/native/,$(addsuffix .o,$(basename $(PROGRESS_ADAPTERS))))
+PROGRESS := $(if $(CROSS),,$(OUT)/test/progress/stop_anywhere)
+
+.PHONY: progress
+progress: $(PROGRESS)
+
+$(PROGRESS): $(PROGRESS_OBJECTS) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(if $(filter %.cc,$(PROGRESS_ADAPTERS)),$(CXX),$(CC)) $(OWN_LDFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ \
+		$(PROGRESS_OBJECTS) $(LIB) $(shell bench/peers.sh libs $(PROGRESS_ADAPTERS)) -lm
+
+-include $(PROGRESS_OBJECTS:.o=.d)
+
 FLAGS := $(CC) $(OWN_CFLAGS) $(CPPFLAGS) $(CFLAGS) : $(OWN_LDFLAGS) $(LDFLAGS)
 $(OUT)/flags: FORCE
 	@mkdir -p $(@D)
@@ -392,7 +415,8 @@ demo-http:
 run-demo-http: $(GATEWAY)
 	@CC='$(CC)' examples/seckill/gateway/demo.sh $(GATEWAY) $(DEMO_HTTP_ARGS)
 
-STEPS := gcc programs clang c11 address thread aarch64 headers install man litmus instructions
+STEPS := gcc programs clang c11 address thread aarch64 progress headers install man litmus \
+	instructions
 .PHONY: $(STEPS:%=check-%) check-model lint
 check-model:
 	@test/support/deps.sh check-model $(DEPS)

@@ -135,6 +135,13 @@ run_step()
 			BUILD="$check/aarch64-llsc" CC=aarch64-linux-gnu-gcc RUN="$emulator" \
 			CFLAGS='-O2 -g -march=armv8-a -mno-outline-atomics -Werror'
 		;;
+	progress)
+		variant progress progress '' BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g -Werror'
+		# shellcheck disable=SC2086
+		report 'test/progress/stop_anywhere' $limit "$check/gcc/test/progress/stop_anywhere"
+		# Its table is worth seeing.
+		[ "$report_status" -ne 0 ] || sed 's/^/      /' "$report_output"
+		;;
 	headers)
 		"$here/headers.sh" "$check/headers"
 		;;

@@ -1,0 +1,619 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Stops a thread at every place of a call, for ever as far as the others can tell, and has the
+ * others make 10,000 pushes and 10,000 pops through full and empty meanwhile. Then the thread is
+ * let go, and everything that went in must have come out once, in order, and what its call answered
+ * must fit. The places are all instructions by count, as single-stepping finds them, and all
+ * addresses in restartable sequences, which single-stepping cannot get to: see tracer.h.
+ *
+ * This library's objects must never block the others. The queues of bench/adapters are stopped
+ * likewise, for comparison; of the two that are known to block, a ring with a mutex and Vyukov's,
+ * it must be seen, or else this program would see nothing.
+ *
+ * A stop blocks when the others do not get their pushes and pops done. That is decided without a
+ * clock where their calls return (each has tried 100,000 times, and nobody got anything done) and
+ * otherwise by the processor time they have used up, or slept, in a call that does not return.
+ *
+ * Bounded, as `make check` runs it, it takes a part of the places, others for each seed: for what
+ * stands first in thoroughness[], every one; see there. --all takes all of them.
+ */
+#include "stage.h"
+
+#include <conveyor/clock.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct options {
+	uint64_t seed;
+	double seconds;
+	bool all, list;
+	const char *only;
+} options;
+
+static void
+usage(FILE *to)
+{
+	(void)fputs(
+		"usage: stop_anywhere [options]\n"
+		"  --all            at every place of every call, which takes long\n"
+		"  --only NAME      this object only; see --list\n"
+		"  --list           the objects, and their calls\n"
+		"  --seed N         which part of the places it takes without --all\n"
+		"  --seconds S      again with other parts until so many seconds have passed (0)\n"
+		"  --help           this text\n"
+		"\n"
+		"The exit status is 1 when a stop blocks the others where it must not, when none\n"
+		"is seen to block where some must, and when an item is lost or comes twice.\n",
+		to);
+}
+
+static _Noreturn void
+refuse(const char *what, const char *value)
+{
+	(void)fprintf(stderr, "stop_anywhere: %s '%s'\n", what, value);
+	usage(stderr);
+	exit(2);
+}
+
+static uint64_t
+number(const char *text)
+{
+	char *end;
+	uint64_t value;
+
+	errno = 0;
+	value = strtoull(text, &end, 0);
+	if (errno || end == text || *end || *text < '0' || *text > '9')
+		refuse("--seed must be a number, and not", text);
+	return value;
+}
+
+static double
+fraction(const char *text)
+{
+	char *end;
+	double value = strtod(text, &end);
+
+	if (end == text || *end || !(value >= 0 && value < 1e9))
+		refuse("--seconds must be a number of seconds, and not", text);
+	return value;
+}
+
+static const struct object *
+named(const char *name)
+{
+	const struct object *const *object;
+
+	for (object = objects(); *object; object++)
+		if (strcmp((*object)->name, name) == 0)
+			return *object;
+	return NULL;
+}
+
+static void
+parse(int argc, char **argv)
+{
+	int i;
+
+	options.seed = queue_now();
+	for (i = 1; i < argc; i++) {
+		const char *option = argv[i], *value = argv[i + 1];
+
+		if (strcmp(option, "--help") == 0) {
+			usage(stdout);
+			exit(0);
+		} else if (strcmp(option, "--all") == 0) {
+			options.all = true;
+		} else if (strcmp(option, "--list") == 0) {
+			options.list = true;
+		} else if (strcmp(option, "--only") != 0 && strcmp(option, "--seed") != 0 &&
+			   strcmp(option, "--seconds") != 0) {
+			refuse("there is no option", option);
+		} else if (!value) {
+			refuse("a value must follow", option);
+		} else if (strcmp(option, "--seed") == 0) {
+			options.seed = number(argv[++i]);
+		} else if (strcmp(option, "--seconds") == 0) {
+			options.seconds = fraction(argv[++i]);
+		} else {
+			options.only = argv[++i];
+			if (!named(options.only))
+				refuse("--only must be an object of --list, and not", options.only);
+		}
+	}
+}
+
+static void
+list(void)
+{
+	const struct object *const *object;
+	const struct operation *operation;
+
+	for (object = objects(); *object; object++) {
+		printf("%-20s", (*object)->name);
+		for (operation = (*object)->operations; operation->name; operation++)
+			printf(" %s", operation->name);
+		printf("\n");
+	}
+}
+
+#if !defined STOPS_HERE
+
+int
+main(int argc, char **argv)
+{
+	parse(argc, argv);
+	if (options.list)
+		list();
+	else
+		printf("nothing is stopped here: that needs x86-64, and no sanitizer\n");
+	return 0;
+}
+
+#else
+
+#include "tracer.h"
+
+#define TALLIES_MAX 128
+#define UNTRACEABLE 3 /* the exit status then */
+#define FAILURES_MAX 50
+#define PASSES_MAX 8 /* through one sequence in one call */
+
+/*
+ * Of the places of a call every n-th is taken, from one on that the seed says. 0: none. `steps`:
+ * by instructions, `inside`: by instructions in sequences; `after`: of the pairs of sequences of
+ * which the second comes after the first was interrupted, all of it. The first row that fits.
+ */
+static const struct thoroughness {
+	const char *object; /* NULL: any */
+	const char *operation;
+	uint64_t capacity_max;
+	uint64_t steps, inside, after;
+} thoroughness[] = {
+	{"ring", "try_push", 1, 1, 1, 5},
+	{"ring", "try_pop", 1, 1, 1, 5},
+	{"ring", "stats", 64, 43, 0, 0},
+	{"ring", NULL, 2, 9, 4, 41},
+	{"ring", NULL, 64, 23, 9, 97},
+	{"ring_sp", NULL, 64, 37, 17, 0},
+	{"ring_sc", NULL, 64, 37, 17, 0},
+	{"ring_spsc", NULL, 64, 37, 17, 0},
+	/* Thousands of instructions. */
+	{"queue", "stats", 1, 997, 0, 0},
+	{NULL, "stats", 64, 0, 0, 0},
+	{"queue", NULL, 64, 43, 13, 131},
+	{"queue_spsc", NULL, 64, 61, 0, 0},
+	{"queue_fd", NULL, 64, 499, 97, 0},
+	{"bucket", NULL, 64, 19, 0, 0},
+	{"call", NULL, 64, 11, 0, 0},
+	{"call_told", NULL, 64, 11, 0, 0},
+	/* To see that a lock blocks takes a while each time. */
+	{"mutex", NULL, 1, 0, 0, 0},
+	{"mutex", NULL, 2, 23, 0, 0},
+	{"mutex", NULL, 64, 0, 0, 0},
+	{"vyukov", NULL, 2, 1, 0, 0},
+	/* These enter the kernel each time. */
+	{"mqueue", NULL, 64, 97, 0, 0},
+	{"pipe", NULL, 64, 31, 0, 0},
+	{NULL, NULL, UINT64_MAX, 7, 0, 0},
+};
+
+static const struct thoroughness complete = {NULL, NULL, UINT64_MAX, 1, 1, 1};
+
+struct tally {
+	const struct object *object;
+	uint64_t stops, inside; /* of which in sequences */
+	uint64_t blocking, wrong;
+	bool tried;
+	bool is_broken; /* could not be gone through to the end */
+};
+
+static uint64_t pass; /* how many times through all */
+static bool shows_progress;
+
+static const struct thoroughness *
+thoroughness_of(const struct scene *scene)
+{
+	const struct thoroughness *row = thoroughness;
+
+	if (options.all)
+		return &complete;
+	/* The last row fits anything. */
+	while ((row->object && strcmp(row->object, scene->object->name) != 0) ||
+	       (row->operation && strcmp(row->operation, scene->operation->name) != 0) ||
+	       scene->capacity > row->capacity_max)
+		row++;
+	return row;
+}
+
+/* Where counting begins: anywhere below `every`, for each scene and seed elsewhere. */
+static uint64_t
+offset_of(const struct scene *scene, uint64_t every)
+{
+	const char *name = scene->operation->name;
+	uint64_t mixed =
+		options.seed + pass + scene->capacity * 5 + scene->inside * 3 + scene->variant * 7;
+
+	for (; *name; name++)
+		mixed = mixed * 31 + (unsigned char)*name;
+	mixed ^= mixed >> 33;
+	mixed *= UINT64_C(0xff51afd7ed558ccd); /* MurmurHash3's finalizer */
+	mixed ^= mixed >> 33;
+	return mixed % every;
+}
+
+static void
+show(const struct scene *scene)
+{
+	if (shows_progress)
+		(void)fprintf(stderr, "\r\033[K%s %s, capacity %" PRIu64 ", %" PRIu64 " inside",
+			      scene->object->name, scene->operation->name, scene->capacity,
+			      scene->inside);
+}
+
+static void
+report(const struct scene *scene, const char *where, const char *what)
+{
+	if (shows_progress)
+		(void)fprintf(stderr, "\r\033[K");
+	(void)fflush(stdout);
+	(void)fprintf(stderr, "%s %s, capacity %" PRIu64 ", %" PRIu64 " inside%s%s, %s: %s\n",
+		      scene->object->name, scene->operation->name, scene->capacity, scene->inside,
+		      *scene->object->variants[scene->variant] ? ", " : "",
+		      scene->object->variants[scene->variant], where, what);
+}
+
+/* What is broken is broken in many places: no need to wait for all of them. */
+static bool
+is_hopeless(const struct tally *tally)
+{
+	return tally->object->duty == MUST_NOT_BLOCK &&
+	       tally->blocking + tally->wrong >= FAILURES_MAX;
+}
+
+/* The victim is stopped: what the others can do, and what comes of it. */
+static void
+try_here(const struct scene *scene, struct tally *tally, const char *where)
+{
+	enum verdict verdict = tracer_let_others();
+
+	tally->stops++;
+	tally->blocking += verdict == BLOCKED;
+	if (verdict == BLOCKED && scene->object->duty == MUST_NOT_BLOCK)
+		report(scene, where, "the others are blocked");
+}
+
+/* Lets the victim go. `where` it was stopped last. */
+static void
+finish(const struct scene *scene, struct tally *tally, const char *where)
+{
+	tracer_finish();
+	if (board->failures) {
+		tally->wrong++;
+		report(scene, where, board->failure);
+	}
+}
+
+/*
+ * After so many instructions, and some more, and so on, each time in a call of its own. A call that
+ * only reads leaves nothing behind that could be stopped at: so it goes on from one place to the
+ * next, which spares it the way there, thousands of steps of queue_stats.
+ */
+static bool
+stop_by_steps(const struct scene *scene, struct tally *tally, uint64_t every)
+{
+	uint64_t at = offset_of(scene, every), done;
+	unsigned most = scene->operation->only_reads ? STOPS_A_CALL : 1, stops;
+	bool inside = true;
+	char where[64];
+
+	while (inside && !is_hopeless(tally)) {
+		if (!tracer_begin())
+			return false;
+		tally->tried = true;
+		(void)snprintf(where, sizeof where, "not stopped");
+		for (done = 0, stops = 0; stops < most; stops++) {
+			inside = tracer_step(at - done);
+			if (!inside)
+				break;
+			done = at;
+			at += every;
+			(void)snprintf(where, sizeof where,
+				       "stopped after %" PRIu64 " instructions", done);
+			try_here(scene, tally, where);
+		}
+		finish(scene, tally, where);
+	}
+	return true;
+}
+
+/* Is the victim there? If so it is stopped, and to be tried or finished. */
+static bool
+can_approach(const struct scene *scene, struct tally *tally, const struct approach *approach)
+{
+	if (!tracer_begin())
+		return false;
+	if (tracer_approach(approach))
+		return true;
+	finish(scene, tally, "not stopped");
+	return false;
+}
+
+/*
+ * At all instructions of one sequence. The first is reached in any case: when not, the sequence is
+ * not. (That which announces the sequence is left out when it has been announced before.)
+ */
+static bool
+stop_in_sequence(const struct scene *scene, struct tally *tally, struct approach approach,
+		 uint64_t every, uint64_t *number_of_place)
+{
+	uint64_t places[PLACES_MAX];
+	size_t count = sequence_places(approach.sequence, places), i;
+	char where[128];
+
+	for (i = 0; i < count; i++) {
+		bool wanted = ++*number_of_place % every == 0;
+
+		/* The first one is for finding out. */
+		if (!wanted && i > 0)
+			continue;
+		approach.address = places[i];
+		if (!can_approach(scene, tally, &approach)) {
+			if (i == 0)
+				return false;
+			continue;
+		}
+		if (!wanted) {
+			finish(scene, tally, "not stopped");
+			continue;
+		}
+		(void)snprintf(where, sizeof where,
+			       "stopped at instruction %zu of sequence %td, after %u passes%s", i,
+			       approach.sequence - sequences(NULL), approach.passes,
+			       approach.interrupted ? " and an interruption" : "");
+		tally->inside++;
+		try_here(scene, tally, where);
+		finish(scene, tally, where);
+	}
+	return true;
+}
+
+/* Which sequences the call comes to, each by itself. */
+static size_t
+meet_sequences(const struct scene *scene, struct tally *tally, const struct sequence **met)
+{
+	const struct sequence *all, *wanted[BREAKPOINTS_MAX];
+	size_t total, met_count = 0, i;
+	int found;
+
+	all = sequences(&total);
+	if (total > BREAKPOINTS_MAX)
+		total = BREAKPOINTS_MAX;
+	for (i = 0; i < total; i++)
+		wanted[i] = &all[i];
+	while (total > 0 && tracer_begin()) {
+		found = tracer_meet(wanted, total);
+		finish(scene, tally, "not stopped");
+		if (found < 0)
+			break;
+		met[met_count++] = wanted[found];
+		wanted[found] = wanted[--total];
+	}
+	return met_count;
+}
+
+static void
+stop_in_sequences(const struct scene *scene, struct tally *tally, uint64_t every, uint64_t after)
+{
+	const struct sequence *met[BREAKPOINTS_MAX], *all;
+	size_t total, met_count = meet_sequences(scene, tally, met), i, j;
+	uint64_t count = offset_of(scene, every), pairs = after ? offset_of(scene, after) : 0,
+		 all_of = 0;
+	struct approach approach = {.passes = 0};
+
+	all = sequences(&total);
+	for (i = 0; i < met_count; i++) {
+		approach.interrupted = NULL;
+		approach.sequence = met[i];
+		for (approach.passes = 0; approach.passes < PASSES_MAX; approach.passes++)
+			if (!stop_in_sequence(scene, tally, approach, every, &count))
+				break;
+		approach.passes = 0;
+		approach.interrupted = met[i];
+		for (j = 0; after && j < total; j++) {
+			approach.sequence = &all[j];
+			if (++pairs % after == 0)
+				(void)stop_in_sequence(scene, tally, approach, 1, &all_of);
+		}
+	}
+}
+
+/* ---- All scenes of an object ----------------------------------------------------------------- */
+
+static const uint64_t capacities[] = {1, 2, 64};
+
+/* For peers that cannot be had as small as that. */
+#define CAPACITY_OF_ANY 1024u
+
+/* False: there is no such queue. */
+static bool
+run_scene(const struct scene *scene, struct tally *tally)
+{
+	const struct thoroughness *how = thoroughness_of(scene);
+
+	board->scene = *scene;
+	show(scene);
+	if (is_hopeless(tally))
+		return true;
+	if (how->steps && !stop_by_steps(scene, tally, how->steps))
+		return false;
+	if (how->inside && scene->object->duty == MUST_NOT_BLOCK)
+		stop_in_sequences(scene, tally, how->inside, how->after);
+	return true;
+}
+
+/* Empty, half-full, nearly full and full, as far as these differ. */
+static void
+run_starts(struct scene scene, struct tally *tally)
+{
+	uint64_t starts[4], last = UINT64_MAX;
+	unsigned i;
+
+	starts[0] = 0;
+	starts[1] = scene.capacity / 2;
+	starts[2] = scene.capacity - 1;
+	starts[3] = scene.capacity;
+	for (i = 0; i < 4; i++) {
+		if (starts[i] == last)
+			continue;
+		last = scene.inside = starts[i];
+		if (!run_scene(&scene, tally))
+			return;
+	}
+}
+
+static void
+run_capacity(struct scene scene, uint64_t capacity, struct tally *tally)
+{
+	scene.capacity = capacity;
+	for (scene.variant = 0; scene.object->variants[scene.variant]; scene.variant++)
+		run_starts(scene, tally);
+}
+
+static void
+run_object(const struct object *object, struct tally *tally)
+{
+	struct scene scene = {.object = object};
+	size_t i;
+
+	tally->object = object;
+	for (scene.operation = object->operations; scene.operation->name; scene.operation++) {
+		for (i = 0; i < sizeof capacities / sizeof *capacities; i++)
+			run_capacity(scene, capacities[i], tally);
+		if (!tally->tried)
+			run_capacity(scene, CAPACITY_OF_ANY, tally);
+	}
+}
+
+/* In a process of its own, so that others are not concerned when a queue hangs or crashes. */
+static void
+stage_object(const struct object *object, struct tally *tally)
+{
+	const char *why;
+	int status;
+	pid_t tracer;
+
+	(void)fflush(NULL);
+	tracer = fork();
+	if (tracer == 0) {
+		if (!tracer_start(&why)) {
+			printf("nothing is stopped here: %s\n", why);
+			(void)fflush(stdout);
+			_exit(UNTRACEABLE);
+		}
+		run_object(object, tally);
+		tracer_end();
+		_exit(0);
+	}
+	if (tracer < 0 || waitpid(tracer, &status, 0) != tracer) {
+		perror("stop_anywhere");
+		exit(1);
+	}
+	if (WIFEXITED(status) && WEXITSTATUS(status) == UNTRACEABLE)
+		exit(0);
+	tally->object = object;
+	tally->is_broken = status != 0;
+}
+
+static bool
+is_right(const struct tally *tally)
+{
+	if (tally->is_broken && tally->object->duty != MAY_BLOCK)
+		return false;
+	switch (tally->object->duty) {
+	case MUST_NOT_BLOCK:
+		return tally->stops > 0 && tally->blocking == 0 && tally->wrong == 0;
+	case MUST_BLOCK:
+		return tally->blocking > 0 && tally->wrong == 0;
+	case MAY_BLOCK:
+	default:
+		return true;
+	}
+}
+
+static void
+print_row(const struct tally *tally)
+{
+	char figures[64];
+
+	if (!tally->tried && !tally->is_broken) {
+		printf("%-22s %20s\n", tally->object->name, "no such capacity");
+		return;
+	}
+	(void)snprintf(figures, sizeof figures, "%" PRIu64 " of %" PRIu64, tally->blocking,
+		       tally->stops);
+	printf("%-22s %20s %10" PRIu64 " %7" PRIu64 "%s%s\n", tally->object->name, figures,
+	       tally->inside, tally->wrong, tally->is_broken ? "   not to the end" : "",
+	       is_right(tally) ? "" : "   FAILED");
+}
+
+/* 0 or 1, as main. */
+static int
+print_table(const struct tally *tallies, size_t count)
+{
+	bool all_right = true;
+	size_t i;
+
+	printf("%-22s %20s %10s %7s\n", "stops that block others", "", "in rseq", "wrong");
+	for (i = 0; i < count; i++) {
+		print_row(&tallies[i]);
+		all_right = all_right && is_right(&tallies[i]);
+	}
+	return all_right ? 0 : 1;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct tally *tallies;
+	const struct object *const *object;
+	uint64_t deadline;
+	size_t count = 0;
+	int rc;
+
+	parse(argc, argv);
+	if (options.list) {
+		list();
+		return 0;
+	}
+	tallies = mmap(NULL, TALLIES_MAX * sizeof *tallies, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (tallies == MAP_FAILED) {
+		perror("stop_anywhere");
+		return 1;
+	}
+	shows_progress = isatty(STDERR_FILENO);
+	deadline = queue_now() + (uint64_t)(options.seconds * (double)QUEUE_SECOND);
+	printf("seed %" PRIu64 "\n", options.seed);
+	do {
+		for (count = 0, object = objects(); *object; object++) {
+			if (options.only && strcmp((*object)->name, options.only) != 0)
+				continue;
+			stage_object(*object, &tallies[count++]);
+		}
+		pass++;
+	} while (queue_now() < deadline);
+	if (shows_progress)
+		(void)fprintf(stderr, "\r\033[K");
+	rc = print_table(tallies, count);
+	return rc;
+}
+
+#endif
