@@ -14,6 +14,8 @@
 #:   check-STEP      one step of `check`: gcc programs clang c11 address thread aarch64 headers
 #:                   install man
 #:   check-model     has spin check a model of the ring; a few minutes, and not part of `check`
+#:   coverage        what of lib/ and include/ the tests reach, line by line; a few minutes, and not
+#:                   part of `check`
 #:   lint            the formatter, static analyzers, manual page and shell checkers
 #:   man             the manual pages as HTML, below $(BUILD)/man
 #:   examples        the example programs, below $(BUILD)/examples
@@ -35,7 +37,7 @@
 #:                   is below it: build/address-undefined, build/thread, build/c11
 #:   DEPS            no: a missing Debian package is an error instead of being installed
 #:   RUN             a command that test programs are run with, such as an emulator
-#:   SECONDS_EACH    how long each stress program runs; 2
+#:   SECONDS_EACH    how long each stress program runs; 2, or 0.2 for coverage
 #:   DEMO_ARGS       further arguments for the flash sale
 #:   DEMO_HTTP_ARGS  arguments for demo-http, such as --stay; with --help it says which there are
 #:   BENCH_ARGS      arguments for the report; --quick
@@ -364,6 +366,13 @@ run-bench: $(BENCH)
 
 bench-peers:
 	@test/support/deps.sh bench-peers $(DEPS)
+
+# Short: what only many rounds reach has a reason to be listed.
+.PHONY: coverage
+coverage: SECONDS_EACH = 0.2
+coverage:
+	@test/support/deps.sh coverage $(DEPS)
+	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' SECONDS_EACH='$(SECONDS_EACH)' test/support/coverage.sh
 
 # ---- Manual pages, installation, distribution ---------------------------------------------------
 

@@ -46,6 +46,11 @@ model='
 gcc gcc
 spin spin
 '
+coverage="$build"'
+libcriterion-dev criterion/criterion.h
+gcovr gcovr
+jq jq
+'
 bench="$build"'
 gnuplot-nox gnuplot
 '
@@ -84,6 +89,7 @@ demo) wanted=$demo ;;
 demo-http) wanted=$demo_http ;;
 check) wanted=$check ;;
 check-model) wanted=$model ;;
+coverage) wanted=$coverage ;;
 bench) wanted=$bench ;;
 bench-peers)
 	# Each has a header of its own, but those lie in all kinds of places: the packages count.
