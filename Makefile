@@ -19,6 +19,8 @@
 #:                   part of `check`
 #:   explore         litmus programs and the library under all orders that weak memory allows
 #:   explore-soak    the same at length, and the litmus programs on this machine
+#:   coverage        what of lib/ and include/ the tests reach, line by line; a few minutes, and not
+#:                   part of `check`
 #:   soak            all of this at length: stress programs for SECONDS under each sanitizer, every
 #:                   stop of every operation, the models, the mutants, the coverage
 #:   lint            the formatter, static analyzers, manual page and shell checkers
@@ -42,7 +44,7 @@
 #:                   is below it: build/address-undefined, build/thread, build/c11
 #:   DEPS            no: a missing Debian package is an error instead of being installed
 #:   RUN             a command that test programs are run with, such as an emulator
-#:   SECONDS_EACH    how long each stress program runs; 2
+#:   SECONDS_EACH    how long each stress program runs; 2, or 0.2 for coverage
 #:   SECONDS         how long the stress programs run in soak, in all; 3600
 #:   SOAK            what soak does; stress progress model mutation coverage
 #:   DEMO_ARGS       further arguments for the flash sale
@@ -526,6 +528,13 @@ explore-soak: explore-programs
 	@test/model/explorer/explore.sh $(MODEL) soak
 
 explore-programs: $(LITMUS_EXPLORED) $(LITMUS_NATIVE) $(EXPLORED_PROGRAMS)
+
+# Short: what only many rounds reach has a reason to be listed.
+.PHONY: coverage
+coverage: SECONDS_EACH = 0.2
+coverage:
+	@test/support/deps.sh coverage $(DEPS)
+	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' SECONDS_EACH='$(SECONDS_EACH)' test/support/coverage.sh
 
 # ---- Manual pages, installation, distribution ---------------------------------------------------
 

@@ -46,6 +46,11 @@ model='
 gcc gcc
 spin spin
 '
+coverage="$build"'
+libcriterion-dev criterion/criterion.h
+gcovr gcovr
+jq jq
+'
 soak="$check"'
 spin spin
 gcovr gcovr
@@ -88,6 +93,7 @@ demo) wanted=$demo ;;
 demo-http) wanted=$demo_http ;;
 check) wanted=$check ;;
 check-model) wanted=$model ;;
+coverage) wanted=$coverage ;;
 soak) wanted=$soak ;;
 bench) wanted=$bench ;;
 bench-peers)
