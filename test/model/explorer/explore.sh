@@ -51,6 +51,7 @@ ring exhaustive 2 1 U o s
 ring exhaustive --stale 6 1 1 uu oso
 ring exhaustive --stale 6 2 1 U so
 ring exhaustive 1 0 UU u o
+ring exhaustive 1 2 uu O
 ring-rseq exhaustive 1 0 u o
 ring-rseq exhaustive 1 0 uu oo
 ring-rseq exhaustive 1 0 u c o
