@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * BUCKET2: set: state changed, old rate overwritten; take: rate read, state read. A take that has read a
- * word of the new rate finds that the state has moved.
+ * BUCKET2: set: state changed, old rate overwritten; take: rate read, state read. A take that has
+ * read a word of the new rate finds that the state has moved.
  *
  *   setter:  state.low: 0 -> both halves (a swap); price = 2 (release)
  *   taker:   p = price (acquire); low = state.low (acquire); low is still 0: the price is valid

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * CALL1: caller: request bytes -> worker, via the queue that carries it: that is RING1 with the call as the
- * item, here with the reply coming back over CALL2.
+ * CALL1: caller: request bytes -> worker, via the queue that carries it: that is RING1 with the
+ * call as the item, here with the reply coming back over CALL2.
  *
  *   caller:  request = 3; slot.seq = 1 (release); ... if state (acquire) is replied: reads the reply
  *   worker:  if slot.seq (acquire) is 1: reply = request + 1; state = replied (by a swap)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * CALL4: caller: descriptor -> who ends the call, via state. The number is stored first; who ends the call
- * and has seen that it is wanted has seen the number.
+ * CALL4: caller: descriptor -> who ends the call, via state. The number is stored first; who ends
+ * the call and has seen that it is wanted has seen the number.
  *
  *   caller:  descriptor = 7; state: pending -> pending, tells; if it has ended: raises it itself
  *   worker:  state: -> ended; if the old one tells: raises what descriptor says

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * DESCRIPTOR1: the thing changed; fence; state read (who changed it) and state written; fence; the thing
- * looked at (who makes a call). Who has changed the thing finds the descriptor being turned the other way,
- * or who turns it sees the change.
+ * DESCRIPTOR1: the thing changed; fence; state read (who changed it) and state written; fence; the
+ * thing looked at (who makes a call). Who has changed the thing finds the descriptor being turned
+ * the other way, or who turns it sees the change.
  *
  *   changer:  thing = 1; fence; s = state: is it being lowered?
  *   lowerer:  state = 1 (by a swap: it is being lowered); fence; looked = thing

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * EPOCH1, where who frees orders for both by membarrier(2): reader: epoch; fence; looks. Who frees: unlinked, new epoch; fence; the
- * reader's epoch looked at. Either the reader does not find it any more, or it is seen inside.
- * NEEDS: rseq
+ * EPOCH1, where who frees orders for both by membarrier(2): reader: epoch; fence; looks. Who frees:
+ * unlinked, new epoch; fence; the reader's epoch looked at. Either the reader does not find it any
+ * more, or it is seen inside. NEEDS: rseq
  *
  *   reader:   inside = epoch; fence; p = word; if it is there: uses it; inside = 0 (release)
  *   freer:    word = 0 (release); epoch + 1; fence; i = inside (acquire); 0, or not older: frees

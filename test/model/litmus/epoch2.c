@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * EPOCH2: reader: last look, leaves -> freed, via epoch and crowd. Here the crowd: readers without a record
- * of their own.
+ * EPOCH2: reader: last look, leaves -> freed, via epoch and crowd. Here the crowd: readers without
+ * a record of their own.
  *
  *   reader:  uses it; crowd - 1
  *   freer:   if crowd (acquire) is 0 and inside (acquire) is 0: frees

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * FEED1: tokens pushed -> take pops them, via ready. Who is granted a token by ready finds it in the ring.
+ * FEED1: tokens pushed -> take pops them, via ready. Who is granted a token by ready finds it in
+ * the ring.
  *
  *   maker:  slot.seq = 1 (release); ready + 1
  *   taker:  r = ready (acquire); if 1, swap 1 -> 0; then seq = slot.seq

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Known answer: two writes each to two locations, release, which orders nothing here. What is left in the end:
+ * Known answer: two writes each to two locations, release, which orders nothing here. What is left
+ * in the end:
  *
  *   first:   x = 1; y = 2      second:  y = 1; x = 2
  *

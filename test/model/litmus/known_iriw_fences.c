@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Known answer: independent reads of independent writes, with full fences between the loads. The readers have seen
- * x alone, y alone, or both in either order; 1 in the outcome: they saw opposite orders.
+ * Known answer: independent reads of independent writes, with full fences between the loads. The
+ * readers have seen x alone, y alone, or both in either order; 1 in the outcome: they saw opposite
+ * orders.
  *
  *   writers:  x = 1 | y = 1      readers:  a = x; b = y | c = y; d = x
  *

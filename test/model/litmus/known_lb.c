@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Known answer: load buffering, relaxed. C11 allows 1,1,0; the explorer, in which loads see what has
- * been written only, does not find it, like RC11. No processor that the library runs on is known to show
- * it where the store depends on nothing but the program's order; the compilers do not reorder atomics.
+ * Known answer: load buffering, relaxed. C11 allows 1,1,0; the explorer, in which loads see what
+ * has been written only, does not find it, like RC11. No processor that the library runs on is
+ * known to show it where the store depends on nothing but the program's order; the compilers do not
+ * reorder atomics.
  *
  *   first:   a = x; y = 1      second:  b = y; x = 1
  *

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * RING3: positions before are filled -> a push takes a number, via filled and tail. Who pushes second
- * reads filled, not the slot before his own: what he takes for filled is.
+ * RING3: positions before are filled -> a push takes a number, via filled and tail. Who pushes
+ * second reads filled, not the slot before his own: what he takes for filled is.
  *
  *   first:   slot.seq = 1 (release); filled = 1 (release)
  *   second:  before = filled (acquire); if it is 1: seq = slot.seq

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * RING3: where one thread pushes, the tail says that everything before is filled: to who looks at the
- * depth, and to the next thread that has the role.
+ * RING3: where one thread pushes, the tail says that everything before is filled: to who looks at
+ * the depth, and to the next thread that has the role.
  *
  *   pusher:  slot.seq = 1 (release); tail = 1 (release)
  *   other:   end = tail (acquire); if it is 1: seq = slot.seq

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * RING4: pop: item read -> push: slot reused, via head. The popper reads the item, then moves head; a
- * pusher that finds room overwrites the slot.
+ * RING4: pop: item read -> push: slot reused, via head. The popper reads the item, then moves head;
+ * a pusher that finds room overwrites the slot.
  *
  *   popper:  item = slot.item; head = 1 (by a swap)
  *   pusher:  taken = head (acquire); if it is 1: slot.item = 2

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * RING4, through the copy of head: what the popper did before comes before what is done by a push that
- * learns of the room from head_seen, which another push has written.
+ * RING4, through the copy of head: what the popper did before comes before what is done by a push
+ * that learns of the room from head_seen, which another push has written.
  *
  *   popper:  uses the item; head = 1 (release)
  *   first:   h = head (acquire); head_seen = h (release)

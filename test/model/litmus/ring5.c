@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * RING5: close -> push refused, pop may seal, via mode. What the closer did before, such as the last push
- * of a single producer, is seen by the pop that says that the ring is closed.
+ * RING5: close -> push refused, pop may seal, via mode. What the closer did before, such as the
+ * last push of a single producer, is seen by the pop that says that the ring is closed.
  *
  *   closer:  slot.seq = 1 (release); mode = closed (by a swap)
  *   popper:  m = mode (acquire); seq = slot.seq (acquire); closed and not filled: it is the end

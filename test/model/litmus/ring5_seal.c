@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * RING5, the seal: a push that looked before close, and a pop that looked after it, both change the slot by
- * a swap. One of them wins, and both know which.
+ * RING5, the seal: a push that looked before close, and a pop that looked after it, both change the
+ * slot by a swap. One of them wins, and both know which.
  *
  *   pusher:  m = mode (acquire); if open: went_in = swap {0, 0} for {2, 1}
  *   popper:  mode = closed; sealed = swap {0, 0} for {1, 0}; if not: item = slot.item

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * RING6: membarrier: no thread alone any more -> swaps, via producer. The first thread moves the tail by a
- * plain store while `producer` names it; the second takes that away, has membarrier(2) end the sequence
- * that may be under way, and swaps. NEEDS: rseq
+ * RING6: membarrier: no thread alone any more -> swaps, via producer. The first thread moves the
+ * tail by a plain store while `producer` names it; the second takes that away, has membarrier(2)
+ * end the sequence that may be under way, and swaps. NEEDS: rseq
  *
  *   first:   producer: nobody -> self; in a sequence: if producer is self: tail 0 -> 1; else by a swap
  *   second:  producer: -> undecided; membarrier; producer = anybody (release); tail: swap t -> t + 1

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * TOPIC2: holder: last use, release -> message's release, via references. Who finds that his is the only
- * reference left does not swap.
+ * TOPIC2: holder: last use, release -> message's release, via references. Who finds that his is the
+ * only reference left does not swap.
  *
  *   both:  use the message; if references (acquire) is 1, or was when one was taken off: frees
  *

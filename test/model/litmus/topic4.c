@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * TOPIC4: publish: pushes -> statistics: queue's figures, via published. Who reads first how many messages
- * were published finds at least as many of them in the queue.
+ * TOPIC4: publish: pushes -> statistics: queue's figures, via published. Who reads first how many
+ * messages were published finds at least as many of them in the queue.
  *
  *   publisher:  tail + 1 (a push); published + 1
  *   reader:     p = published (acquire); t = tail

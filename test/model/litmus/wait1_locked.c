@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * WAIT1, where the ring publishes by a locked instruction, which on x86-64 is the fence: the thing made true; fence; word read (notifier) and word written;
- * fence; the thing looked at (waiter). Either the notifier sees the waiter, or the waiter the thing.
+ * WAIT1, where the ring publishes by a locked instruction, which on x86-64 is the fence: the thing
+ * made true; fence; word read (notifier) and word written; fence; the thing looked at (waiter).
+ * Either the notifier sees the waiter, or the waiter the thing.
  *
  *   notifier:  thing = 1; fence; counted = word
  *   waiter:    word + 1; fence; looked = thing; if it is 0, sleeps

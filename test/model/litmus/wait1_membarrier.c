@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * WAIT1, where the waiter orders for both by membarrier(2): the thing made true; fence; word read (notifier) and word written;
- * fence; the thing looked at (waiter). Either the notifier sees the waiter, or the waiter the thing.
- * NEEDS: rseq
+ * WAIT1, where the waiter orders for both by membarrier(2): the thing made true; fence; word read
+ * (notifier) and word written; fence; the thing looked at (waiter). Either the notifier sees the
+ * waiter, or the waiter the thing. NEEDS: rseq
  *
  *   notifier:  thing = 1; fence; counted = word
  *   waiter:    word + 1; fence; looked = thing; if it is 0, sleeps

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * WAIT2: notify, wake_all -> leave, via word. Who leaves after a wake has seen what the notifier did
- * before it, though the wake came through the kernel.
+ * WAIT2: notify, wake_all -> leave, via word. Who leaves after a wake has seen what the notifier
+ * did before it, though the wake came through the kernel.
  *
  *   notifier:  thing = 1; word: counted -> counted, waking
  *   waiter:    word (acquire): -> left, by a swap; if it was waking: the thing is there
