@@ -337,7 +337,7 @@ Test(fork, while_others_wait_gives_the_child_a_copy_that_cannot_be_ended, .timeo
 
 /* ---- Others are inside ------------------------------------------------------------------------ */
 
-static uint32_t stops, handled;
+static uint32_t stops, handled, begun;
 
 static int
 handle(void *item, void *context)
@@ -392,6 +392,8 @@ be_inside(void *argument)
 		}
 		if (queue_topic_try_pop(subscription, &got) == 0)
 			queue_message_release(got);
+		if (number == 1)
+			(void)queue_impl_fetch_add32_acq_rel(&begun, 1);
 	}
 	return NULL;
 }
@@ -468,6 +470,9 @@ Test(fork, while_others_are_inside_leaves_the_child_what_it_makes_itself, .timeo
 	cr_assert_eq(queue_topic_subscribe(topic, &wants, &subscription), 0);
 	for (int i = 0; i < INSIDE; i++)
 		cr_assert_eq(pthread_create(&busy[i].thread, NULL, be_inside, &busy[i]), 0);
+	/* All that they need memory for is done: AddressSanitizer keeps its lock locked in a child. */
+	cr_assert(FAULT_EVENTUALLY(queue_impl_load32_acq(&begun) == INSIDE));
+	cr_assert(FAULT_EVENTUALLY(queue_impl_load_acq(&workers.queue->not_empty.waits) >= 2));
 	for (int forks = 0; forks < FORKS; forks++) {
 		pid_t child;
 
