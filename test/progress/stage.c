@@ -80,7 +80,7 @@ lane_add(uint64_t *counter)
 	queue_impl_store_rlx(counter, queue_impl_load_rlx(counter) + 1);
 }
 
-static uint64_t
+uint64_t
 successes(void)
 {
 	uint64_t sum = 0;
@@ -112,7 +112,8 @@ is_enough(unsigned self, bool flows)
 
 /*
  * The others are stuck when every one of them is, which none can become while it is itself kept
- * from running in the middle of a call.
+ * from running in the middle of a call; and each since the same last success. One that was stuck
+ * while another was kept from running, and is kept from running itself now, has to look again.
  */
 bool
 go_on_in_vain(unsigned self, uint64_t *tries, uint64_t *seen)
@@ -129,9 +130,9 @@ go_on_in_vain(unsigned self, uint64_t *tries, uint64_t *seen)
 	if (now != *seen) {
 		*seen = now;
 		*tries = 0;
-		queue_impl_store32_rel(&lane->stuck, 0);
+		queue_impl_store_rel(&lane->stuck_at, 0);
 	} else if (*tries >= IN_VAIN) {
-		queue_impl_store32_rel(&lane->stuck, 1);
+		queue_impl_store_rel(&lane->stuck_at, now + 1);
 	}
 	return true;
 }

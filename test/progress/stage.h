@@ -111,7 +111,8 @@ struct lane {
 	uint64_t pushed, popped; /* successes */
 	uint64_t full, empty;	 /* refusals */
 	uint64_t calls;
-	uint32_t stuck; /* IN_VAIN tries, and nobody got anything done */
+	/* IN_VAIN tries, and nobody got anything done: one more than what all had by then; 0: no */
+	uint64_t stuck_at;
 	uint32_t tid;
 } __attribute__((aligned(128)));
 
@@ -149,6 +150,8 @@ bool await_others(unsigned milliseconds);
 
 /* A thread's successful push, pop, and so on: for its lane. */
 void lane_add(uint64_t *counter);
+/* The pushes and pops of all of them. */
+uint64_t successes(void);
 /* Have the others had all that they are to have? `flows`: items can go in and out. */
 bool is_enough(unsigned self, bool flows);
 /* After a call that got nothing done. False: give up. */

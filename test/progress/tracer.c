@@ -386,7 +386,7 @@ is_held_up(const struct lane *lane, struct watch *watch)
 	uint64_t calls = queue_impl_load_rlx(&lane->calls), ran; /* relaxed: a counter */
 	bool sleeps;
 
-	if (queue_impl_load32_acq(&lane->stuck))
+	if (queue_impl_load_acq(&lane->stuck_at) == successes() + 1)
 		return true;
 	ask_system(lane->tid, &ran, &sleeps);
 	if (calls != watch->calls) {
@@ -413,7 +413,7 @@ tracer_let_others(void)
 		struct lane *lane = &board->lanes[i];
 
 		lane->pushed = lane->popped = lane->full = lane->empty = lane->calls = 0;
-		lane->stuck = 0;
+		lane->stuck_at = 0;
 	}
 	order_others(GO);
 	while (!await_others(LOOK)) {
