@@ -160,7 +160,7 @@ LIB_SOURCES := $(filter-out $(if $(HAVE_JEMALLOC),,lib/alloc_jemalloc.c),$(wildc
 SUPPORT_SOURCES := $(wildcard test/support/*.c)
 ACCESSES_SOURCES := $(wildcard test/support/accesses/*.c)
 # When crossing, what asks for more libraries is left out: they are those of this machine.
-MORE_LIBS := $(if $(CROSS),$(shell grep -ls '^/\* LIBS:' test/unit/*.c test/fault/*.c test/stress/*.c))
+MORE_LIBS := $(if $(CROSS),$(shell grep -ls '^/\* LIBS:.*-l' test/unit/*.c test/fault/*.c test/stress/*.c))
 UNIT_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/unit/*.c))
 FAULT_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/fault/*.c))
 STRESS_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/stress/*.c))

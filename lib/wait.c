@@ -99,11 +99,26 @@ queue_impl_barrier_available(void)
 	return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0 && queue_impl_barrier();
 }
 
+/* The process in which the first event was made; 0: none yet. */
+static uint32_t home;
+
+/*
+ * In the child of a fork(2) threads are counted that are not there: the parent's, which waited. No
+ * wake ever arrives at one of those, so none may hold back others. Asked for only where a wake might.
+ */
+static bool
+is_child(void)
+{
+	return queue_impl_load32_rlx(&home) != (uint32_t)getpid(); /* relaxed: set before all else */
+}
+
 void
 queue_impl_event_init(struct queue_impl_event *event, bool barrier)
 {
 	int saved = errno; /* sysconf may leave its mark where it finds no /sys */
 
+	if (queue_impl_load32_rlx(&home) == 0) /* relaxed: who makes the first one sets it */
+		queue_impl_store32_rlx(&home, (uint32_t)getpid());
 	event->word = 0;
 	event->woken_at = 0;
 	/* On one processor whoever is waited for does not run while we spin. */
@@ -228,7 +243,13 @@ queue_impl_event_learn(struct queue_impl_event *event, uint32_t planned, uint32_
 uint32_t
 queue_impl_event_count(struct queue_impl_event *event)
 {
-	return (uint32_t)queue_impl_fetch_add_acq_rel(&event->word, QUEUE_IMPL_EVENT_ONE);
+	uint64_t word = queue_impl_fetch_add_acq_rel(&event->word, QUEUE_IMPL_EVENT_ONE);
+
+	/* Before the fence and the look at the thing (WAIT1): either we see it, or its notifier this. */
+	if ((word & QUEUE_IMPL_EVENT_WAKING) && is_child())
+		queue_impl_store_rlx(&event->woken_at,
+				     queue_now() - (uint64_t)QUEUE_IMPL_WAKE_OVERDUE);
+	return (uint32_t)word;
 }
 
 uint32_t
@@ -303,6 +324,7 @@ queue_impl_event_notify(struct queue_impl_event *event)
 	uint64_t now = queue_now();
 	uint64_t next;
 	int64_t since;
+	int woken;
 
 	do {
 		if (word < QUEUE_IMPL_EVENT_ONE)
@@ -315,14 +337,11 @@ queue_impl_event_notify(struct queue_impl_event *event)
 		queue_impl_store_rlx(&event->woken_at, now - (uint64_t)QUEUE_IMPL_WAKE_OVERDUE);
 		next = (word & ~EPOCH_MASK) | QUEUE_IMPL_EVENT_WAKING | ((word + 1) & EPOCH_MASK);
 	} while (!queue_impl_cas_acq_rel(&event->word, &word, next)); /* WAIT2 release */
-	/*
-	 * One that met nobody asleep holds back no other: who is counted is awake, or never comes,
-	 * as in the child of a fork(2), which has the counts and not the threads.
-	 */
-	if (queue_impl_futex_wake(futex_of(event), 1) > 0) {
-		queue_impl_add_rlx(&event->wakes, 1);
+	woken = queue_impl_futex_wake(futex_of(event), 1);
+	queue_impl_add_rlx(&event->wakes, (uint64_t)woken);
+	/* One that met nobody asleep holds back others: who is counted is awake, and passes it on. */
+	if (woken > 0 || !is_child())
 		queue_impl_store_rlx(&event->woken_at, now);
-	}
 }
 
 void
