@@ -109,7 +109,8 @@ static uint32_t home;
 static bool
 is_child(void)
 {
-	return queue_impl_load32_rlx(&home) != (uint32_t)getpid(); /* relaxed: set before all else */
+	return queue_impl_load32_rlx(&home) !=
+	       (uint32_t)getpid(); /* relaxed: set before all else */
 }
 
 void
