@@ -196,6 +196,23 @@ table()
 		}' "$soak/results"
 }
 
+# With both back ends. The sanitizers have locks of their own, in which a thread may be stopped.
+progress()
+{
+	for build in gcc c11; do
+		ask "$build" -j"$cores" progress >"$soak/log" 2>&1 || {
+			cat "$soak/log"
+			return 1
+		}
+		"$(ask "$build" print-OUT)/test/progress/stop_anywhere" --all --seed "$(date +%s)" || return
+	done
+}
+
+model()
+{
+	make_goal check-model && make_goal explore-soak
+}
+
 # ---- The other parts ----------------------------------------------------------------------------
 
 # part NAME COMMAND...: its output is shown as it comes.
@@ -228,8 +245,8 @@ mkdir -p "$soak/failed" || exit
 for what; do
 	case $what in
 	stress) part stress stress ;;
-	progress) part progress make_goal check-progress PROGRESS_ARGS=--all ;;
-	model) part model make_goal check-model MODEL=soak ;;
+	progress) part progress progress ;;
+	model) part model model ;;
 	mutation) part mutation make_goal check-mutation ;;
 	coverage) part coverage make_goal coverage ;;
 	esac
