@@ -18,12 +18,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 /* Pauses after a lost swap: at first, and at most. */
 #define BACK_OFF_FIRST 16u
 #define BACK_OFF_MAX 64u
-#include <sys/prctl.h>
-#include <time.h>
 
 _Static_assert(sizeof(struct queue_bucket) == QUEUE_IMPL_LINE, "all of it is one line");
 _Static_assert(_Alignof(struct queue_bucket) == QUEUE_IMPL_LINE, "and only one");
@@ -283,15 +282,14 @@ queue_bucket_available_approx(const struct queue_bucket *bucket, uint64_t now)
 	return (uint64_t)((view.rate.limit - missing) / view.rate.price);
 }
 
+/* On a futex, since clock_nanosleep(2) of the C library is a cancellation point. */
 static void
 sleep_until(uint64_t when)
 {
-	struct timespec until;
+	const uint32_t nobody_wakes = 0;
 
-	until.tv_sec = (time_t)(when / QUEUE_SECOND);
-	until.tv_nsec = (long)(when % QUEUE_SECOND);
 	/* Should a signal end it early, the caller finds that it is early. */
-	(void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+	queue_impl_futex_wait(&nobody_wakes, 0, when);
 }
 
 int
@@ -561,6 +559,19 @@ feed_start(struct queue_token_feed *feed)
 	return 0;
 }
 
+/* Joining is a cancellation point, and who ended in it would leave the feed behind. */
+static void
+feed_stop(struct queue_token_feed *feed)
+{
+	int old, disabled;
+
+	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+	queue_impl_store32_rel(&feed->ended, 1);
+	feed_ring_bell(feed);
+	(void)pthread_join(feed->thread, NULL);
+	(void)pthread_setcancelstate(old, &disabled);
+}
+
 static void
 feed_free(struct queue_token_feed *feed)
 {
@@ -616,11 +627,8 @@ queue_token_feed_destroy(struct queue_token_feed *feed)
 		return 0;
 	if (queue_impl_load_acq(&feed->waiting) > 0) /* FEED2 acquire */
 		return -EBUSY;
-	if (!(feed->flags & QUEUE_FEED_MANUAL)) {
-		queue_impl_store32_rel(&feed->ended, 1);
-		feed_ring_bell(feed);
-		(void)pthread_join(feed->thread, NULL);
-	}
+	if (!(feed->flags & QUEUE_FEED_MANUAL))
+		feed_stop(feed);
 	feed_free(feed);
 	return 0;
 }

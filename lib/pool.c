@@ -341,12 +341,17 @@ start_missing(struct queue_pool *pool, uint32_t target)
 	return rc;
 }
 
-/* Those that have left have nothing more to do than to end. */
+/*
+ * Those that have left have nothing more to do than to end. Joining is a cancellation point, and who
+ * ended in it would leave threads behind that nobody knows of any more.
+ */
 static void
 join_left(struct queue_pool *pool)
 {
 	struct worker *worker, *next;
+	int old, disabled;
 
+	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
 	pthread_mutex_lock(&pool->lock);
 	worker = pool->left;
 	pool->left = NULL;
@@ -356,6 +361,7 @@ join_left(struct queue_pool *pool)
 		(void)pthread_join(worker->thread, NULL);
 		worker_free(pool, worker);
 	}
+	(void)pthread_setcancelstate(old, &disabled);
 }
 
 /* Until no worker is left: 0, -ETIMEDOUT. */

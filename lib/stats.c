@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
@@ -42,14 +43,33 @@ figure_at(const struct queue_stats *stats, size_t offset)
 	return *(const uint64_t *)(const void *)((const char *)stats + offset);
 }
 
+/* What finish puts back. */
+struct before {
+	int error;
+	int cancel_state;
+};
+
+/* Printing is a cancellation point, and a thread that ended in it would keep the stream locked. */
+static struct before
+begin(FILE *stream)
+{
+	struct before before = {.error = errno};
+
+	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before.cancel_state);
+	flockfile(stream);
+	return before;
+}
+
 /* 0, or -EIO. Flushes, so that 0 means that the system has it; the caller's errno stays. */
 static int
-finish(FILE *stream, int old_errno)
+finish(FILE *stream, const struct before *before)
 {
 	bool failed = fflush(stream) != 0 || ferror(stream);
+	int disabled;
 
 	funlockfile(stream);
-	errno = old_errno;
+	(void)pthread_setcancelstate(before->cancel_state, &disabled);
+	errno = before->error;
 	return failed ? -EIO : 0;
 }
 
@@ -141,9 +161,8 @@ print_table(FILE *stream, const struct queue_stats *stats)
 int
 queue_stats_print(FILE *stream, const struct queue_stats *stats)
 {
-	int old_errno = errno;
+	struct before before = begin(stream);
 
-	flockfile(stream);
 	print_table(stream, stats);
 	if (stats->sojourn_samples > 0) {
 		print_time(stream, "sojourn p50", stats->sojourn_p50);
@@ -155,7 +174,7 @@ queue_stats_print(FILE *stream, const struct queue_stats *stats)
 		fprintf(stream, "sojourn not sampled yet");
 	}
 	fprintf(stream, "%s\n", stats->closed ? "   closed" : "");
-	return finish(stream, old_errno);
+	return finish(stream, &before);
 }
 
 /* [a-zA-Z_:][a-zA-Z0-9_:]*, whatever the locale says about letters. */
@@ -195,12 +214,12 @@ print_seconds(FILE *stream, const struct queue_stats *stats, uint64_t nanosecond
 int
 queue_stats_prometheus(FILE *stream, const char *name, const struct queue_stats *stats)
 {
-	int old_errno = errno;
+	struct before before;
 	size_t i;
 
 	if (!is_metric_name(name))
 		return -EINVAL;
-	flockfile(stream);
+	before = begin(stream);
 	for (i = 0; i < sizeof figures / sizeof *figures; i++) {
 		print_head(stream, name, figures[i].name, figures[i].type, figures[i].help);
 		fprintf(stream, "%s_%s %" PRIu64 "\n", name, figures[i].name,
@@ -221,5 +240,5 @@ queue_stats_prometheus(FILE *stream, const char *name, const struct queue_stats 
 		   "The longest sampled time from push to pop.");
 	fprintf(stream, "%s_sojourn_seconds_max", name);
 	print_seconds(stream, stats, stats->sojourn_max);
-	return finish(stream, old_errno);
+	return finish(stream, &before);
 }

@@ -315,8 +315,14 @@ queue_impl_event_notify(struct queue_impl_event *event)
 		queue_impl_store_rlx(&event->woken_at, now - (uint64_t)QUEUE_IMPL_WAKE_OVERDUE);
 		next = (word & ~EPOCH_MASK) | QUEUE_IMPL_EVENT_WAKING | ((word + 1) & EPOCH_MASK);
 	} while (!queue_impl_cas_acq_rel(&event->word, &word, next)); /* WAIT2 release */
-	queue_impl_add_rlx(&event->wakes, (uint64_t)queue_impl_futex_wake(futex_of(event), 1));
-	queue_impl_store_rlx(&event->woken_at, now);
+	/*
+	 * One that met nobody asleep holds back no other: who is counted is awake, or never comes,
+	 * as in the child of a fork(2), which has the counts and not the threads.
+	 */
+	if (queue_impl_futex_wake(futex_of(event), 1) > 0) {
+		queue_impl_add_rlx(&event->wakes, 1);
+		queue_impl_store_rlx(&event->woken_at, now);
+	}
 }
 
 void

@@ -14,7 +14,8 @@
  * has left, `waking` is set, and other notifiers leave it at that; the one that leaves takes what
  * is there, clears it, and if there is more and others sleep, wakes the next. So a burst of pushes
  * costs one system call, one push never wakes two, and nobody sleeps beside work. A wake that has
- * not arrived within QUEUE_IMPL_WAKE_OVERDUE (its thread was stopped) no longer holds back others.
+ * not arrived within QUEUE_IMPL_WAKE_OVERDUE (its thread was stopped) no longer holds back others;
+ * neither does one that met nobody asleep.
  * A known hole: what was pushed within that time, with no push after it, lies there while the
  * woken thread is stopped, though others sleep; they would have to be woken twice to notice.
  *

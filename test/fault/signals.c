@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Signals that interrupt a waiting thread again and again, in every call that waits: 10^5 of them
+ * for each, as counted by the system calls that answered EINTR; a tenth for those that differ from
+ * another one in a detail. The wait neither ends early nor misses what it waits for.
+ *
+ * Fewer in an emulator, and under ThreadSanitizer, which delivers signals when it sees fit.
+ */
+/* LIBS: -Wl,--wrap=syscall */
+#include "fault.h"
+#include "waits.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+
+#include "unit.h"
+
+#if defined UNIT_STAND_IN
+#define INTERRUPTIONS 1000
+#else
+#define INTERRUPTIONS 100000
+#endif
+
+/* Until it is taken for undelivered, and another one is sent. */
+#define SPINS 2000
+
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
+
+static _Thread_local bool is_waiter;
+static uint32_t interrupted, delivered;
+
+/* All of the library's waits are system calls by way of this function, with at most six arguments. */
+long
+__wrap_syscall(long number, ...)
+{
+	long arguments[6], rc;
+	va_list list;
+	int i;
+
+	va_start(list, number);
+	for (i = 0; i < 6; i++)
+		arguments[i] = va_arg(list, long);
+	va_end(list);
+	rc = __real_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3],
+			    arguments[4], arguments[5]);
+	if (is_waiter && rc == -1 && errno == EINTR)
+		(void)queue_impl_fetch_add32_acq_rel(&interrupted, 1);
+	return rc;
+}
+
+static void
+on_signal(int signal)
+{
+	(void)signal;
+	is_waiter = true;
+	(void)queue_impl_fetch_add32_acq_rel(&delivered, 1);
+}
+
+/*
+ * One processor for both threads: then a signal is a switch to the other thread and back, instead of
+ * an interrupt to another processor that has to wake up first.
+ */
+static void
+stay_on_one_processor(int number)
+{
+	cpu_set_t all, one;
+	int cpu, left;
+
+	CPU_ZERO(&one);
+	if (sched_getaffinity(0, sizeof all, &all) != 0)
+		return;
+	left = number % CPU_COUNT(&all);
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET((size_t)cpu, &all) && left-- == 0)
+			CPU_SET((size_t)cpu, &one);
+	(void)sched_setaffinity(0, sizeof one, &one);
+}
+
+static void
+install(void)
+{
+	struct sigaction action = {.sa_handler = on_signal};
+
+	cr_assert_eq(sigaction(SIGUSR1, &action, NULL), 0);
+}
+
+static void
+interrupt(const struct waiter *waiter)
+{
+	uint32_t before = queue_impl_load32_acq(&delivered);
+	int i;
+
+	(void)pthread_kill(waiter->thread, SIGUSR1);
+	for (i = 0; i < SPINS && queue_impl_load32_acq(&delivered) == before; i++)
+		(void)sched_yield();
+}
+
+static bool
+has_returned(const struct waiter *waiter)
+{
+	return queue_impl_load32_acq(&waiter->has_returned) != 0;
+}
+
+/* How often the wait has been interrupted; or, where that is not seen, how many signals were sent. */
+static uint32_t
+storm(const struct waiter *waiter, uint32_t interruptions)
+{
+	uint32_t sent = 0;
+
+	queue_impl_store32_rel(&interrupted, 0);
+	while (!has_returned(waiter) && queue_impl_load32_acq(&interrupted) < interruptions &&
+	       sent < 20 * interruptions) {
+		interrupt(waiter);
+		sent++;
+#if defined QUEUE_IMPL_TSAN
+		if (sent >= interruptions)
+			return sent;
+#endif
+	}
+	return queue_impl_load32_acq(&interrupted);
+}
+
+/* A storm on each kind from `first`, every `step`th: so that tests share them. */
+static void
+storms(int first, int step)
+{
+	stay_on_one_processor(first);
+	install();
+	for (int i = first; i < wait_kinds_count; i += step) {
+		const struct wait_kind *kind = &wait_kinds[i];
+		uint32_t n = kind->is_variant ? INTERRUPTIONS / 10 : INTERRUPTIONS;
+		struct waiter waiter;
+
+		kind->prepare();
+		cr_assert(
+			waiter_start(&waiter, kind, i % 2 ? QUEUE_NEVER : queue_after_ms(3600000)),
+			"%s does not wait", kind->name);
+		cr_assert_geq(storm(&waiter, n), n, "%s ended", kind->name);
+		cr_assert(!has_returned(&waiter), "%s ended", kind->name);
+		/* What it waits for comes in the middle of it. */
+		kind->satisfy();
+		for (uint64_t end = queue_after_ms(10000); queue_now() < end;) {
+			if (has_returned(&waiter))
+				break;
+			interrupt(&waiter);
+		}
+		cr_assert(has_returned(&waiter), "%s does not end", kind->name);
+		cr_assert_eq(waiter_join(&waiter), 0, "%s", kind->name);
+		cr_assert_eq(kind->end(), 0, "%s", kind->name);
+	}
+}
+
+Test(signals, do_not_end_a_wait_nor_make_it_miss_anything_1, .timeout = 60)
+{
+	storms(0, 3);
+}
+
+Test(signals, do_not_end_a_wait_nor_make_it_miss_anything_2, .timeout = 60)
+{
+	storms(1, 3);
+}
+
+Test(signals, do_not_end_a_wait_nor_make_it_miss_anything_3, .timeout = 60)
+{
+	storms(2, 3);
+}
+
+Test(signals, do_not_keep_a_wait_from_being_closed, .timeout = 60)
+{
+	install();
+	for (int i = 0; i < wait_kinds_count; i++) {
+		const struct wait_kind *kind = &wait_kinds[i];
+		struct waiter waiter;
+
+		if (!kind->close)
+			continue;
+		kind->prepare();
+		cr_assert(waiter_start(&waiter, kind, QUEUE_NEVER), "%s", kind->name);
+		for (int n = 0; n < 100; n++)
+			interrupt(&waiter);
+		kind->close();
+		for (uint64_t end = queue_after_ms(10000); queue_now() < end;) {
+			if (has_returned(&waiter))
+				break;
+			interrupt(&waiter);
+		}
+		cr_assert(has_returned(&waiter), "%s does not end", kind->name);
+		cr_assert_eq(waiter_join(&waiter), -EPIPE, "%s", kind->name);
+		cr_assert_eq(kind->end(), 0, "%s", kind->name);
+	}
+}
+
+Test(signals, do_not_stretch_a_deadline_nor_bring_it_forward, .timeout = 60)
+{
+	install();
+	for (int i = 0; i < wait_kinds_count; i++) {
+		const struct wait_kind *kind = &wait_kinds[i];
+		struct waiter waiter;
+		uint64_t deadline;
+
+		if (!kind->has_deadline || kind->looks_ahead)
+			continue;
+		kind->prepare();
+		/* Should the thread be late, and not wait at all: that is right as well. */
+		deadline = queue_after_ms(30);
+		(void)waiter_start(&waiter, kind, deadline);
+		for (uint64_t end = queue_after_ms(10000); queue_now() < end;) {
+			if (has_returned(&waiter))
+				break;
+			cr_assert_lt(queue_now(), deadline + 10 * QUEUE_SECOND, "%s", kind->name);
+			interrupt(&waiter);
+		}
+		cr_assert(has_returned(&waiter), "%s does not end", kind->name);
+		cr_assert_geq(queue_now(), deadline, "%s", kind->name);
+		cr_assert_eq(waiter_join(&waiter), -ETIMEDOUT, "%s", kind->name);
+		cr_assert_eq(kind->end(), 0, "%s", kind->name);
+	}
+}
