@@ -14,6 +14,8 @@
 #:   check-STEP      one step of `check`: gcc programs clang c11 address thread aarch64 headers
 #:                   install man
 #:   check-model     has spin check a model of the ring; a few minutes, and not part of `check`
+#:   check-mutation  breaks the library in hundreds of places, one after the other, and shows which
+#:                   test notices; some 20 minutes, and not part of `check`
 #:   lint            the formatter, static analyzers, manual page and shell checkers
 #:   man             the manual pages as HTML, below $(BUILD)/man
 #:   examples        the example programs, below $(BUILD)/examples
@@ -36,6 +38,7 @@
 #:   DEPS            no: a missing Debian package is an error instead of being installed
 #:   RUN             a command that test programs are run with, such as an emulator
 #:   SECONDS_EACH    how long each stress program runs; 2
+#:   MUTATION_ARGS   arguments for check-mutation, such as --only 'ring/*'; --help says which
 #:   DEMO_ARGS       further arguments for the flash sale
 #:   DEMO_HTTP_ARGS  arguments for demo-http, such as --stay; with --help it says which there are
 #:   BENCH_ARGS      arguments for the report; --quick
@@ -56,6 +59,7 @@ ATOMICS ?= $(DEFAULT_ATOMICS)
 DEPS ?= yes
 RUN ?=
 SECONDS_EACH ?= 2
+MUTATION_ARGS ?=
 DEMO_ARGS ?=
 DEMO_HTTP_ARGS ?=
 BENCH_ARGS ?= --quick
@@ -353,6 +357,11 @@ $(STEPS:%=check-%): check-%:
 	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' test/support/check.sh $*
 lint:
 	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' test/support/check.sh lint
+
+.PHONY: check-mutation
+check-mutation:
+	@test/support/deps.sh check $(DEPS)
+	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' CC='$(CC)' test/mutation/mutation.sh $(MUTATION_ARGS)
 
 .PHONY: bench run-bench bench-peers
 bench:
