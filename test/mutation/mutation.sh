@@ -1,13 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# mutation.sh [--only PATTERN] [--jobs N] [--limit SECONDS] [--list]: breaks the library on purpose,
+# mutation.sh [--only PATTERN] [--jobs N] [--limit SECONDS] [--listed] [--list]: breaks the library on purpose,
 # in one small place after the other, and shows which test notices. The exit status is 1 when a
 # mistake survives all tests, when its text is not found exactly once, or does not compile.
 #
 #   --only     those whose name matches a pattern of the shell, such as 'ring/*'; may be repeated
 #   --jobs     so many at a time, 2
 #   --limit    a check that runs longer is hung, and has noticed; 60
+#   --listed   does not run all tests when those that are listed have not noticed
 #   --list     only says which there are
 #
 # The mistakes are listed beside this script. OBJECT.mutants are written by hand:
@@ -26,7 +27,7 @@
 #
 #   [c11|thread|address] unit PROGRAM [TEST]        of test/unit/PROGRAM.c, TEST as "suite/name"
 #   [c11|thread|address] stress PROGRAM ARGUMENTS   of test/stress/PROGRAM.c, for a second
-#   run COMMAND                                     in the copy of the tree, with BUILD set
+#   explore PROGRAM ARGUMENTS                       what explore.sh says
 #
 # When it does not, all unit tests and stress programs are run, natively and under ThreadSanitizer.
 # Everything happens in copies of the tree. Each check is also run without any mistake at first, and
@@ -41,11 +42,17 @@ only=
 jobs=2
 limit=60
 list=no
+listed=no
 while [ $# -gt 0 ]; do
 	case $1 in
 	--only) only="$only $2" ;;
 	--jobs) jobs=$2 ;;
 	--limit) limit=$2 ;;
+	--listed)
+		listed=yes
+		shift
+		continue
+		;;
 	--list)
 		list=yes
 		shift
@@ -167,13 +174,9 @@ run_check()
 	esac
 	kind=$1
 	shift
-	if [ "$kind" = run ]; then
-		# shellcheck disable=SC2086
-		(cd "$tree" && BUILD=out CC=$cc MAKE=$make timeout -k 5 "$limit" sh -c "$*") \
+	if [ "$kind" = explore ]; then
+		(cd "$tree" && BUILD=out CC=$cc exec timeout -k 5 "$limit" test/mutation/explore.sh "$@") \
 			>"$tree/output" 2>&1 </dev/null
-		status=$?
-		[ $status -ne 2 ] || return 2
-		[ $status -eq 0 ]
 		return
 	fi
 	program=test/$kind/$1
@@ -199,6 +202,7 @@ detail()
 	sed -n -e 's/.*\[FAIL\] \([a-z_]*\)\(::\|\/\)\([a-z_0-9]*\).*/ \3/p' \
 		-e 's/.*: failed: [^:]*: \(.*\) (seed [0-9]*)$/ \1/p' \
 		-e 's/^hung: .*/ hung/p' -e 's/.*ThreadSanitizer: \([a-z -]*\) (pid.*/ \1/p' \
+		-e 's/^FAILED in execution [0-9]*, thread [0-9]*: \([^0]*[a-z]\).*/ \1/p' \
 		-e 's/.*AddressSanitizer: \([a-z-]*\).*/ \1/p' "$1" | sed -n '1s/^ /: /p'
 }
 
@@ -250,7 +254,7 @@ try()
 			;;
 		esac
 	done <"$mutant/by"
-	if [ ! -f "$mutant/result" ]; then
+	if [ ! -f "$mutant/result" ] && [ $listed = no ]; then
 		all_checks >"$mutant/all"
 		while IFS= read -r check; do
 			run_check "$tree" "$check"
