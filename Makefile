@@ -12,8 +12,11 @@
 #:   check-fault     the fault tests of one build: what fails below the library, and misuse
 #:   check-stress    the stress programs of one build, $(SECONDS_EACH) seconds each
 #:   check-STEP      one step of `check`: gcc programs clang c11 address thread aarch64 headers
-#:                   install man
-#:   check-model     has spin check a model of the ring; a few minutes, and not part of `check`
+#:                   install man litmus instructions
+#:   check-model     check-litmus, and has spin check a model of the ring; a few minutes, and not
+#:                   part of `check`
+#:   explore         litmus programs and the library under all orders that weak memory allows
+#:   explore-soak    the same at length, and the litmus programs on this machine
 #:   check-mutation  breaks the library in hundreds of places, one after the other, and shows which
 #:                   test notices; some 20 minutes, and not part of `check`
 #:   lint            the formatter, static analyzers, manual page and shell checkers
@@ -348,7 +351,7 @@ demo-http:
 run-demo-http: $(GATEWAY)
 	@CC='$(CC)' examples/seckill/gateway/demo.sh $(GATEWAY) $(DEMO_HTTP_ARGS)
 
-STEPS := gcc programs clang c11 address thread aarch64 headers install man
+STEPS := gcc programs clang c11 address thread aarch64 headers install man litmus instructions
 .PHONY: $(STEPS:%=check-%) check-model lint
 check-model:
 	@test/support/deps.sh check-model $(DEPS)
@@ -373,6 +376,86 @@ run-bench: $(BENCH)
 
 bench-peers:
 	@test/support/deps.sh bench-peers $(DEPS)
+
+# ---- Memory model ------------------------------------------------------------------------------
+
+# Litmus programs, and the library's own files, under an explorer of all executions (explorer.c in
+# test/model/explorer says how); by gcc, whose instrumentation it takes the place of. PATIENCE and
+# LOOKS, how often something is looked at again, are 1 there: more is more of the same.
+MODEL := $(OUT)/model
+MODEL_CC := gcc
+MODEL_HEADERS := $(HEADERS) $(wildcard lib/*.h test/model/*.h test/model/explorer/*.h)
+MODEL_CFLAGS := -std=c11 -O1 -g $(WARNINGS) -Werror -D_GNU_SOURCE -DQUEUE_ATOMICS_C11 -pthread \
+	$(if $(filter x86_64,$(HOST)),-mcx16) -Iinclude -Ilib -Itest/model -Itest/model/explorer
+EXPLORED := -fsanitize=thread -Wno-tsan -U__SANITIZE_THREAD__ -include test/model/explorer/atomic.h \
+	-DLITMUS_EXPLORER
+LITMUS := $(notdir $(basename $(wildcard test/model/litmus/*.c)))
+LITMUS_EXPLORED := $(LITMUS:%=$(MODEL)/explored/%)
+LITMUS_NATIVE := $(LITMUS:%=$(MODEL)/native/%)
+LITMUS_SECONDS ?= 1
+EXPLORED_PROGRAMS := $(patsubst %,$(MODEL)/explore-%,ring ring-rseq queue epoch)
+
+.PHONY: explore explore-programs explore-soak
+$(MODEL)/explorer.o: test/model/explorer/explorer.c test/model/explorer/explorer.h
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(MODEL_CC) $(MODEL_CFLAGS) -O2 -c -o $@ $<
+
+$(LITMUS_EXPLORED): $(MODEL)/explored/%: test/model/litmus/%.c $(MODEL)/explorer.o $(MODEL_HEADERS)
+	@mkdir -p $(@D)
+	$(Q)$(MODEL_CC) $(MODEL_CFLAGS) $(EXPLORED) -Dmain=program_main -c -o $@.o $<
+	$(Q)$(MODEL_CC) -no-pie -o $@ $@.o $(MODEL)/explorer.o
+
+$(MODEL)/native.o: test/model/native.c $(MODEL_HEADERS)
+	@mkdir -p $(@D)
+	$(Q)$(MODEL_CC) $(MODEL_CFLAGS) -O2 -DLITMUS_NATIVE -c -o $@ $<
+
+$(MODEL)/rseq.o: lib/rseq.c $(MODEL_HEADERS)
+	@mkdir -p $(@D)
+	$(Q)$(MODEL_CC) $(MODEL_CFLAGS) -O2 -c -o $@ $<
+
+$(LITMUS_NATIVE): $(MODEL)/native/%: test/model/litmus/%.c $(MODEL)/native.o $(MODEL)/rseq.o
+	@mkdir -p $(@D)
+	$(Q)$(MODEL_CC) $(MODEL_CFLAGS) -O2 -DLITMUS_NATIVE -Dmain=litmus_main -c -o $@.o $<
+	$(Q)$(MODEL_CC) -pthread -o $@ $@.o $(MODEL)/native.o $(MODEL)/rseq.o
+
+$(MODEL)/patient-ring.c: lib/ring.c
+	@mkdir -p $(@D)
+	@grep -q '^.define PATIENCE 64$$' $< && grep -q '^.define LOOKS 8$$' $< || \
+		{ echo '$<: PATIENCE and LOOKS are not where they were'; exit 1; }
+	$(Q)sed -e 's/^\(.define PATIENCE\) .*/\1 1/' -e 's/^\(.define LOOKS\) .*/\1 1/' $< >$@
+
+define explored-program
+@mkdir -p $@.d
+$(call say,CC,$@)
+$(Q)for file in $(filter %.c,$^); do \
+	$(MODEL_CC) $(MODEL_CFLAGS) $(EXPLORED) $(1) -Dmain=program_main \
+		-c -o $@.d/$$(basename $$file).o $$file || exit; \
+done
+$(Q)$(MODEL_CC) -no-pie -o $@ $@.d/*.o $(MODEL)/explorer.o
+endef
+$(EXPLORED_PROGRAMS): $(MODEL)/explorer.o $(MODEL_HEADERS)
+$(MODEL)/explore-ring: test/model/explorer/explore_ring.c $(MODEL)/patient-ring.c lib/alloc.c
+	$(call explored-program)
+$(MODEL)/explore-ring-rseq: test/model/explorer/explore_ring.c $(MODEL)/patient-ring.c lib/alloc.c
+	$(call explored-program,-DMODEL_RSEQ)
+$(MODEL)/explore-queue: test/model/explorer/explore_queue.c $(MODEL)/patient-ring.c \
+		$(patsubst %,lib/%.c,alloc queue wait descriptor)
+	$(call explored-program)
+$(MODEL)/explore-epoch: test/model/explorer/explore_epoch.c lib/epoch.c lib/alloc.c
+	$(call explored-program)
+
+# What a change of an order anywhere shows up in; for test/mutation as well.
+explore: $(LITMUS_EXPLORED) $(EXPLORED_PROGRAMS)
+	@test/model/litmus.sh explore $(MODEL)/explored
+	@test/model/explorer/explore.sh $(MODEL)
+
+# For minutes instead of seconds.
+explore-soak: explore-programs
+	@test/model/litmus.sh native $(MODEL)/native $(LITMUS_SECONDS)
+	@test/model/explorer/explore.sh $(MODEL) soak
+
+explore-programs: $(LITMUS_EXPLORED) $(LITMUS_NATIVE) $(EXPLORED_PROGRAMS)
 
 # ---- Manual pages, installation, distribution ---------------------------------------------------
 

@@ -20,7 +20,7 @@ bucket) sources="$own $lib/bucket.c $lib/ring.c $lib/wait.c $lib/alloc.c" ;;
 call) sources="$own $lib/call.c $lib/wait.c" ;;
 queue) sources="$own $lib/queue.c $lib/ring.c $lib/wait.c $lib/descriptor.c $lib/alloc.c" ;;
 readers) sources="$own $lib/wait.c $lib/alloc.c" ;;
-ring) sources="$explorer/ring.c $lib/ring.c $lib/alloc.c" ;;
+ring) sources="$explorer/explore_ring.c $lib/ring.c $lib/alloc.c" ;;
 *)
 	echo "explore.sh: there is no program $program" >&2
 	exit 2

@@ -150,7 +150,18 @@ for step in $steps; do
 	lint)
 		"$here/lint.sh"
 		;;
+	litmus)
+		variant litmus explore-programs '' BUILD="$check/gcc"
+		report 'test/model/litmus' test/model/litmus.sh explore "$check/gcc/model/explored"
+		report 'test/model/litmus, native' test/model/litmus.sh native \
+			"$check/gcc/model/native" 0.05
+		report 'test/model/explorer' test/model/explorer/explore.sh "$check/gcc/model"
+		;;
+	instructions)
+		report 'test/model/instructions' test/model/instructions.sh
+		;;
 	model)
+		"$0" litmus
 		report 'test/model/ring' test/model/ring.sh
 		;;
 	*)

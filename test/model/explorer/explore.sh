@@ -1,0 +1,111 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# explore.sh DIRECTORY [soak]: runs the library's own files, built into the programs in DIRECTORY, under
+# the explorer, one line for each configuration; soak: the larger ones. The exit status is 1 when one
+# fails, or is not exhaustive though it should be. JOBS run at a time, 2.
+set -u
+jobs=${JOBS:-2}
+
+# PROGRAM exhaustive|bounded ARGUMENT...: what explore_PROGRAM.c says about arguments.
+quick='
+ring exhaustive 1 0 u o
+ring exhaustive --stale 3 1 0 uu oo
+ring exhaustive 1 0 u u o o
+ring exhaustive 1 0 uo uo
+ring exhaustive 2 0 uu u oo
+ring exhaustive 2 0 u u o
+ring exhaustive 2 0 u uo
+ring exhaustive 3 0 U uo
+ring exhaustive 1 0 uu u o
+ring exhaustive 1 0 u uc o
+ring exhaustive 1 0 uu c o
+ring exhaustive 1 0 u c o
+ring exhaustive 1 0 uu c oo
+ring exhaustive 2 0 U U O
+ring exhaustive 2 0 U c O
+ring exhaustive 3 0 U u O
+ring exhaustive 1 1 uu o o
+ring exhaustive 1 1 uuc oo
+ring exhaustive 1 2 u u oo
+ring exhaustive 1 3 uuc ooo
+ring exhaustive 2 3 UUc OOO
+ring exhaustive 1 0 u o s
+ring exhaustive 2 1 U o s
+ring-rseq exhaustive 1 0 u o
+ring-rseq exhaustive 1 0 uu oo
+ring-rseq exhaustive 1 0 u c o
+ring-rseq exhaustive 2 0 U O
+ring-rseq exhaustive 1 1 u o o
+ring-rseq exhaustive 1 2 u u o
+ring-rseq exhaustive 1 3 uuc ooo
+queue exhaustive fence 1 p o
+queue exhaustive barrier 1 p o
+queue exhaustive --stale 1 fence 1 pp oo
+queue exhaustive --stale 1 fence 1 p c o
+queue exhaustive --stale 1 fence 1 t f
+epoch exhaustive fence 1
+epoch exhaustive barrier 1
+'
+soak='
+ring exhaustive --stale 3 1 0 uu u o o
+ring exhaustive --stale 3 2 0 uu u oo
+ring exhaustive --stale 4 1 0 u u o o
+ring bounded --preemptions 3 1 0 uu uu oo oo
+ring bounded --preemptions 3 2 0 U uu O oo
+ring exhaustive 2 0 U uc O
+ring-rseq exhaustive 1 0 u u o
+ring-rseq exhaustive 1 0 uo uo
+ring-rseq bounded --preemptions 3 2 0 u u oo
+ring-rseq bounded --preemptions 3 2 0 U u O
+ring-rseq bounded --preemptions 2 1 0 u u o o
+queue exhaustive barrier 1 t f
+queue bounded --preemptions 3 fence 1 pp o o
+queue bounded --preemptions 3 fence 1 p c o o
+queue bounded --preemptions 3 fence 1 f p o
+epoch exhaustive fence 2
+epoch exhaustive barrier 2
+queue exhaustive fence 1 pp oo
+queue exhaustive fence 1 p c o
+queue exhaustive fence 1 t f
+'
+
+# explore DIRECTORY PROGRAM KIND ARGUMENT...
+explore()
+{
+	directory=$1
+	program=$2
+	kind=$3
+	shift 3
+	began=$(date +%s)
+	output=$("$directory/explore-$program" "$@" 2>&1)
+	status=$?
+	summary=$(echo "$output" | tail -n 1)
+	if [ $status -ne 0 ]; then
+		printf 'FAIL  %s\n%s\n' "$program $*" "$output"
+		exit 1
+	fi
+	case $summary in
+	"$kind":*) ;;
+	*)
+		printf 'FAIL  %s: not %s: %s\n' "$program $*" "$kind" "$summary"
+		exit 1
+		;;
+	esac
+	printf '  ok  %-34s %2d s  %s\n' "$program $*" $(($(date +%s) - began)) "$summary"
+}
+
+if [ "${1:-}" = one ]; then
+	shift
+	explore "$@"
+	exit 0
+fi
+case $#${2:-} in
+1) list=$quick ;;
+2soak) list=$soak ;;
+*)
+	echo 'usage: explore.sh DIRECTORY [soak]' >&2
+	exit 2
+	;;
+esac
+echo "$list" | sed -n 's/^[a-z]/&/p' | xargs -P "$jobs" -L 1 "$0" one "$1"

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Epochs as they are in lib/, for the explorer.
+ *
+ *	epoch fence|barrier READERS
+ *
+ * Readers enter, look, use what they find, and leave, twice; a thread unlinks it and frees it if it may.
+ * What is freed is overwritten: the explorer reports a data race if a reader was still using it.
+ * fence: membarrier(2) is not there.
+ */
+#include "explorer.h"
+
+#include "epoch_impl.h"
+#include "wait_impl.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#define READERS_MAX 3
+
+const char *explorer_argument(int i);
+
+static bool has_barrier;
+static uint64_t word;
+static int thing;
+static unsigned freed;
+static unsigned found[READERS_MAX];
+
+/* The system. */
+
+bool
+queue_impl_barrier(void)
+{
+	if (has_barrier)
+		explorer_membarrier();
+	return has_barrier;
+}
+
+bool
+queue_impl_barrier_available(void)
+{
+	return has_barrier;
+}
+
+int
+pthread_once(pthread_once_t *once, void (*function)(void))
+{
+	(void)once;
+	function();
+	return 0;
+}
+
+int
+pthread_key_create(pthread_key_t *key, void (*destroy)(void *))
+{
+	(void)destroy;
+	*key = 1;
+	return 0;
+}
+
+int
+pthread_setspecific(pthread_key_t key, const void *value)
+{
+	(void)key;
+	(void)value;
+	return 0;
+}
+
+/* The program. */
+
+static void
+look(unsigned *n)
+{
+	struct queue_impl_reader *reader = queue_impl_epoch_enter();
+	const int *at = (const int *)(uintptr_t)queue_impl_load_acq(&word);
+
+	if (at) {
+		explorer_assert(*at == 1);
+		++*n;
+	}
+	queue_impl_epoch_leave(reader);
+}
+
+static void *
+reader_main(void *argument)
+{
+	look((unsigned *)argument);
+	look((unsigned *)argument);
+	return NULL;
+}
+
+static void *
+freer_main(void *unused)
+{
+	uint64_t retired;
+
+	queue_impl_store_rel(&word, 0);
+	retired = queue_impl_epoch_retire();
+	if (queue_impl_epoch_oldest() >= retired) {
+		thing = 2;
+		freed = 1;
+	}
+	return unused;
+}
+
+int
+main(void)
+{
+	pthread_t readers[READERS_MAX], freer;
+	unsigned n = (unsigned)(explorer_argument(1)[0] - '0'), i, total = 0;
+	char text[32];
+
+	has_barrier = strcmp(explorer_argument(0), "barrier") == 0;
+	explorer_thread_local(&queue_impl_reader_of_thread, sizeof queue_impl_reader_of_thread);
+	explorer_name(&word, "word");
+	explorer_name(&queue_impl_epoch, "epoch");
+	queue_impl_epoch_prepare();
+	thing = 1;
+	freed = 0;
+	queue_impl_store_rlx(&word, (uint64_t)(uintptr_t)&thing);
+	for (i = 0; i < n; i++) {
+		found[i] = 0;
+		(void)pthread_create(&readers[i], NULL, reader_main, &found[i]);
+	}
+	(void)pthread_create(&freer, NULL, freer_main, NULL);
+	for (i = 0; i < n; i++) {
+		(void)pthread_join(readers[i], NULL);
+		total += found[i];
+	}
+	(void)pthread_join(freer, NULL);
+	(void)snprintf(text, sizeof text, "found %u freed %u", total, freed);
+	explorer_outcome(text);
+	return 0;
+}

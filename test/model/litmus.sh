@@ -1,0 +1,76 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# litmus.sh explore DIRECTORY [NAME...]: runs the litmus programs built in DIRECTORY under the explorer.
+# Each must end in all the ways that its comment lists as allowed, and in no other. "hole": C11 allows
+# it, and the explorer is known not to see it.
+# litmus.sh native DIRECTORY SECONDS [NAME...]: on this machine, where not all that is allowed is seen.
+# The exit status is 1 when one fails.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+how=${1:-}
+directory=${2:-}
+seconds=
+case $how in
+explore) [ $# -ge 2 ] && shift 2 ;;
+native)
+	seconds=${3:-}
+	[ $# -ge 3 ] && shift 3
+	;;
+*) false ;;
+esac || {
+	echo 'usage: litmus.sh explore DIRECTORY [NAME...] | native DIRECTORY SECONDS [NAME...]' >&2
+	exit 2
+}
+[ $# -gt 0 ] || for file in "$here"/litmus/*.c; do
+	name=${file##*/}
+	set -- "$@" "${name%.c}"
+done
+
+# listed WORD FILE: the outcomes that its comment has behind this word.
+listed()
+{
+	sed -n "s/^ \*   $1  *\([0-9,]*\).*/\1/p" "$2" | sort
+}
+
+explore()
+{
+	if ! output=$("$directory/$name" 2>&1) || ! echo "$output" | grep -q '^exhaustive'; then
+		echo "$output"
+		return 1
+	fi
+	seen=$(echo "$output" | sed -n 's/^outcome //p' | sort)
+	[ "$seen" = "$allowed" ] || {
+		printf 'seen:\n%s\nallowed:\n%s\n' "$seen" "$allowed"
+		return 1
+	}
+	echo "$output" | sed -n 's/^exhaustive: //p'
+}
+
+native()
+{
+	needs=any
+	! grep -q 'NEEDS: rseq' "$file" || needs=rseq
+	hole=$(listed hole "$file")
+	# The words are meant to be split: lists.
+	# shellcheck disable=SC2086
+	output=$("$directory/$name" "$seconds" $needs $allowed $hole) || {
+		echo "$output"
+		return 1
+	}
+	echo "$output" | sed -n 's/^allowed //p; /^left/p' | paste -s -d ';' -
+}
+
+failed=0
+for name; do
+	file=$here/litmus/$name.c
+	allowed=$(listed allowed "$file")
+	if said=$($how); then
+		printf '  ok  %-28s %s\n' "$name" "$said"
+	else
+		failed=$((failed + 1))
+		printf 'FAIL  %s\n%s\n' "$name" "$said"
+	fi
+done
+echo "$how: $# litmus programs, $failed failed"
+[ "$failed" -eq 0 ]
