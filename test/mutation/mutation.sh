@@ -21,7 +21,8 @@
 #
 # orders.checks has a line for each order that a comment in the sources names, as by
 # "RING1 acquire": orders.awk finds them and makes it weaker, or takes the fence out. Without a line
-# an order cannot be checked, which is an error; see there.
+# an order cannot be checked, which is an error; see there. Those that nothing is known to notice are
+# shown at the end.
 #
 # A check is what must fail:
 #
@@ -33,7 +34,7 @@
 # Everything happens in copies of the tree. Each check is also run without any mistake at first, and
 # must pass then.
 #
-# From the environment: BUILD (build), where the copies are; CC (cc); MAKE (make).
+# From the environment: BUILD (the tree's build), where the copies are; CC (cc); MAKE (make).
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -66,12 +67,12 @@ while [ $# -gt 0 ]; do
 	shift 2
 done
 
-build=${BUILD:-build}
+build=${BUILD:-$root/build}
 mkdir -p "$build/mutation" || exit
 work=$(cd "$build/mutation" && pwd)
 make=${MAKE:-make}
 cc=${CC:-cc}
-rm -rf "$work"/list "$work"/*.checks
+rm -rf "$work/list" "$work/unchecked"
 mkdir "$work/list" || exit
 
 unset MAKEFLAGS
@@ -325,5 +326,9 @@ for mutant in "$work"/list/*; do
 		;;
 	esac
 done
+if [ -z "$only" ] && [ -f "$work/unchecked" ]; then
+	printf '\n%-58s %s\n' 'orders without a check' why
+	cat "$work/unchecked"
+fi
 echo "$((total - bad)) of $total mutants caught"
 [ $bad -eq 0 ]

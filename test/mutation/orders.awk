@@ -64,8 +64,10 @@ function emit(line_number, at, what, edge,    name, number, i, new)
 		fail("orders.checks has nothing for " name)
 		return
 	}
-	if (checks[name] ~ /^none/)
+	if (checks[name] ~ /^(none|open): /) {
+		printf "%-58s %s\n", name, checks[name] >(out "/../unchecked")
 		return
+	}
 	directory = sprintf("%s/a%04d", out, ++count)
 	system("mkdir '" directory "'")
 	write("name", name "\n")
@@ -157,7 +159,7 @@ FILENAME ~ /orders\.checks$/ {
 	if ($0 !~ /^#/ && NF > 1) {
 		name = "order/" $1
 		sub(/^[^ \t]+[ \t]+/, "")
-		checks[name] = (name in checks ? checks[name] "\n" : "") $0
+		checks[name] = checks[name] (checks[name] == "" ? "" : "\n") $0
 	}
 	next
 }

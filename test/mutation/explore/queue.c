@@ -2,9 +2,9 @@
 /*
  * The bounded queue as it is in lib/, with capacity 1.
  *
- *	queue BARRIER CALLS...
+ *	queue BARRIER[f] CALLS...
  *
- * BARRIER: 1, there is membarrier(2), or 0. CALLS is what one thread does, a letter for each call: u
+ * BARRIER: 1, there is membarrier(2), or 0; f: there is a descriptor from the beginning. CALLS is what one thread does, a letter for each call: u
  * try_push, U push_n of 1, b push that waits for room, o pop that waits, t try_pop, O pop_n that
  * waits, c close, f fd. A wake-up that is lost is a deadlock. At the end the descriptor is readable
  * exactly when there is an item or the queue is closed, and all that went in is out or there.
@@ -99,6 +99,11 @@ main(void)
 	queue->fence = !machine_has_barrier;
 	queue->not_empty.barrier = queue->not_full.barrier = machine_has_barrier;
 	queue->not_empty.spin = queue->not_full.spin = 0;
+	if (explorer_argument(0)[1] == 'f') {
+		asked = true;
+		rc = queue_fd(queue);
+		explorer_assert(rc >= 0);
+	}
 	for (n = 0; n < THREADS && explorer_argument(n + 1); n++) {
 		roles[n].calls = explorer_argument(n + 1);
 		asked = asked || strchr(roles[n].calls, 'f');
