@@ -7,6 +7,7 @@
 
 #include "queue_impl.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
@@ -53,5 +54,26 @@ Test(mutants_select, by_poll_looks_once_in_a_while_when_all_descriptors_are_take
 	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
 	cr_assert_eq(pthread_join(thread, NULL), 0);
 	cr_assert_eq(queue_try_pop(queue, &item), 0);
+	cr_assert_eq(queue_destroy(queue), 0);
+}
+
+Test(mutants_select, by_poll_leaves_errno_alone_where_poll_is_refused, .timeout = 20)
+{
+	const struct queue_options options = {.capacity = 1};
+	struct queue_bounded *queue;
+	struct rlimit few, before;
+	int index = -1, rc;
+
+	cr_assert_eq(queue_create(&queue, &options), 0);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = 0;
+	queue_impl_select_polls = 1;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	errno = 0;
+	rc = queue_select(&queue, 1, queue_after_ms(5), &index);
+	cr_assert_eq(errno, 0);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	cr_assert_eq(rc, -ETIMEDOUT);
 	cr_assert_eq(queue_destroy(queue), 0);
 }
