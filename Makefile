@@ -21,6 +21,8 @@
 #:   explore-soak    the same at length, and the litmus programs on this machine
 #:   coverage        what of lib/ and include/ the tests reach, line by line; a few minutes, and not
 #:                   part of `check`
+#:   check-mutation  breaks the library in hundreds of places, one after the other, and shows which
+#:                   test notices; some 20 minutes, and not part of `check`
 #:   soak            all of this at length: stress programs for SECONDS under each sanitizer, every
 #:                   stop of every operation, the models, the mutants, the coverage
 #:   lint            the formatter, static analyzers, manual page and shell checkers
@@ -47,6 +49,7 @@
 #:   SECONDS_EACH    how long each stress program runs; 2, or 0.2 for coverage
 #:   SECONDS         how long the stress programs run in soak, in all; 3600
 #:   SOAK            what soak does; stress progress model mutation coverage
+#:   MUTATION_ARGS   arguments for check-mutation, such as --only 'ring/*'; --help says which
 #:   DEMO_ARGS       further arguments for the flash sale
 #:   DEMO_HTTP_ARGS  arguments for demo-http, such as --stay; with --help it says which there are
 #:   BENCH_ARGS      arguments for the report; --quick
@@ -69,6 +72,7 @@ RUN ?=
 SECONDS_EACH ?= 2
 SECONDS ?= 3600
 SOAK ?= stress progress model mutation coverage
+MUTATION_ARGS ?=
 DEMO_ARGS ?=
 DEMO_HTTP_ARGS ?=
 BENCH_ARGS ?= --quick
@@ -437,6 +441,11 @@ soak:
 # The value of a variable, for scripts.
 print-%:
 	@echo '$($*)'
+
+.PHONY: check-mutation
+check-mutation:
+	@test/support/deps.sh check $(DEPS)
+	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' CC='$(CC)' test/mutation/mutation.sh $(MUTATION_ARGS)
 
 .PHONY: bench run-bench bench-peers
 bench:

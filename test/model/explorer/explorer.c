@@ -1219,6 +1219,10 @@ explorer_cas_pair(void *pair, uint64_t low, uint64_t high, uint64_t new_low, uin
 	read_message(event, op.location[0], message, order);
 	write_message(event, op.location[1], latest_of(op.location[1]), new_high, order, true);
 	write_message(event, op.location[0], message, new_low, order, true);
+	/* One write: who acquires from the one half sees the other as well. */
+	if (is_release(order))
+		see(&messages[latest_of(op.location[1])].view, op.location[0],
+		    latest_of(op.location[0]));
 	conclude(event);
 	return true;
 }

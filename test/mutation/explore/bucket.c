@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A bucket between a thread that takes and one that sets another rate.
+ *
+ *	bucket TAKES CHANGES
+ *
+ * TAKES: a digit for each take, of so many tokens. CHANGES: A or B for each set, to one of two rates,
+ * or r for a refund of 1. What the takes answer, and what is left, must come out in some order in
+ * which one thread does all of that, each call a step.
+ */
+#include "explorer.h"
+#include "machine.h"
+
+#include <conveyor/bucket.h>
+
+#include <pthread.h>
+#include <string.h>
+
+#define CALLS_MAX 4
+#define WAYS_MAX 64
+#define TRIALS_MAX 128
+
+/* The same in all threads. */
+static uint64_t
+read_clock(void *nothing)
+{
+	(void)nothing;
+	return MACHINE_NOW;
+}
+
+static const struct queue_bucket_options rates[] = {
+	{.tokens = 3, .period = 700, .burst = 4, .clock = read_clock},
+	{.tokens = 5, .period = 1100, .burst = 2},
+	{.tokens = 7, .period = 1300, .burst = 3},
+};
+
+/* How it came out. */
+struct way {
+	int answers[CALLS_MAX];
+	uint64_t left;
+};
+
+static struct queue_bucket bucket, trials[TRIALS_MAX];
+static struct way ways[WAYS_MAX], seen;
+static int n_ways, n_trials;
+static const char *takes, *changes;
+
+static int
+take(struct queue_bucket *from, char what)
+{
+	return queue_bucket_take_at(from, (uint64_t)(what - '0'), MACHINE_NOW);
+}
+
+static void
+change(struct queue_bucket *of, char what)
+{
+	if (what == 'r')
+		(void)queue_bucket_refund(of, 1);
+	else
+		(void)queue_bucket_set(of, &rates[what - 'A' + 1]);
+}
+
+static struct queue_bucket *
+copy_of(const struct queue_bucket *other)
+{
+	struct queue_bucket *trial = &trials[n_trials++];
+
+	explorer_assert(n_trials < TRIALS_MAX);
+	*trial = *other;
+	return trial;
+}
+
+/* All orders that begin with what has been done to `before`. */
+static void
+try_all(const struct queue_bucket *before, int taken, int changed, struct way *way)
+{
+	struct queue_bucket *after;
+
+	if (!takes[taken] && !changes[changed]) {
+		way->left = queue_bucket_available_approx(before, MACHINE_NOW);
+		explorer_assert(n_ways < WAYS_MAX);
+		ways[n_ways++] = *way;
+		return;
+	}
+	if (takes[taken]) {
+		after = copy_of(before);
+		way->answers[taken] = take(after, takes[taken]);
+		try_all(after, taken + 1, changed, way);
+	}
+	if (changes[changed]) {
+		after = copy_of(before);
+		change(after, changes[changed]);
+		try_all(after, taken, changed + 1, way);
+	}
+}
+
+static void *
+take_all(void *nothing)
+{
+	int i;
+
+	for (i = 0; takes[i]; i++)
+		seen.answers[i] = take(&bucket, takes[i]);
+	return nothing;
+}
+
+static void *
+change_all(void *nothing)
+{
+	int i;
+
+	for (i = 0; changes[i]; i++)
+		change(&bucket, changes[i]);
+	return nothing;
+}
+
+int
+main(void)
+{
+	struct way way;
+	pthread_t taker, changer;
+	int i, rc;
+
+	takes = explorer_argument(0);
+	changes = explorer_argument(1);
+	memset(&way, 0, sizeof way);
+	memset(&seen, 0, sizeof seen);
+	n_ways = n_trials = 0;
+	rc = queue_bucket_init(&bucket, &rates[0]);
+	explorer_assert(rc == 0);
+	try_all(&bucket, 0, 0, &way);
+	(void)pthread_create(&taker, NULL, take_all, NULL);
+	(void)pthread_create(&changer, NULL, change_all, NULL);
+	(void)pthread_join(taker, NULL);
+	(void)pthread_join(changer, NULL);
+	seen.left = queue_bucket_available_approx(&bucket, MACHINE_NOW);
+	for (i = 0; i < n_ways; i++)
+		if (memcmp(&ways[i], &seen, sizeof seen) == 0)
+			return 0;
+	explorer_fail("no order of the calls comes out like that");
+	return 1;
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What lies below the library, for programs under the explorer (test/model/explorer): the system
+ * calls that it makes, its clock and its event descriptors. There are no restartable sequences.
+ */
+#include "machine.h"
+
+#include "eventfd_impl.h"
+#include "explorer.h"
+#include "rseq_impl.h"
+
+#include <conveyor/clock.h>
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <stdarg.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define THREADS_MAX 8
+
+/* The one event descriptor there is. */
+#define NUMBER 7
+static uint64_t raised;
+
+bool machine_has_barrier;
+
+/* Instead of the C library's: only what the library uses. */
+long
+syscall(long number, ...)
+{
+	const uint32_t *word;
+	long operation, value;
+	va_list arguments;
+	long rc = 0;
+
+	va_start(arguments, number);
+	if (number == SYS_futex) {
+		word = va_arg(arguments, const uint32_t *);
+		operation = va_arg(arguments, long) & ~FUTEX_PRIVATE_FLAG;
+		value = va_arg(arguments, long);
+		if (operation == FUTEX_WAIT_BITSET)
+			explorer_futex_wait(word, (uint32_t)value);
+		else
+			rc = explorer_futex_wake(word, (int)value);
+	} else if (number == SYS_membarrier && machine_has_barrier) {
+		if (va_arg(arguments, long) == MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+			explorer_membarrier();
+	} else {
+		rc = -1;
+	}
+	va_end(arguments);
+	return rc;
+}
+
+/* Each of the explorer's threads has its own, though all of them are one of the system's. */
+int *
+__errno_location(void)
+{
+	static int numbers[THREADS_MAX];
+
+	return &numbers[explorer_thread()];
+}
+
+uint64_t
+queue_now(void)
+{
+	return MACHINE_NOW - explorer_thread();
+}
+
+ptrdiff_t
+queue_impl_rseq_area(void)
+{
+	return 0;
+}
+
+void
+queue_impl_rseq_interrupt(void)
+{
+}
+
+int
+queue_impl_eventfd_open(void)
+{
+	return NUMBER;
+}
+
+void
+queue_impl_eventfd_raise(int number)
+{
+	explorer_assert(number == NUMBER);
+	/* The kernel has a lock. */
+	(void)__atomic_fetch_add(&raised, 1, __ATOMIC_SEQ_CST);
+}
+
+uint64_t
+queue_impl_eventfd_lower(int number)
+{
+	explorer_assert(number == NUMBER);
+	return __atomic_exchange_n(&raised, 0, __ATOMIC_SEQ_CST);
+}
+
+void
+queue_impl_eventfd_close(int number)
+{
+	(void)number;
+}
+
+bool
+machine_is_readable(void)
+{
+	return __atomic_load_n(&raised, __ATOMIC_SEQ_CST) != 0;
+}

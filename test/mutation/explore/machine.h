@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef MUTATION_MACHINE_H
+#define MUTATION_MACHINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The clock of the main thread; that of the nth thread after it is n behind, and none moves. */
+#define MACHINE_NOW UINT64_C(1000)
+
+/* There is membarrier(2). */
+extern bool machine_has_barrier;
+
+/* Is the event descriptor readable? */
+bool machine_is_readable(void);
+
+/* Of the explorer. */
+const char *explorer_argument(int i);
+
+#endif

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What test/mutation found that no other test noticed: that who has waited is done with an object
+ * when the object may be freed. A thread leaves a call that waits while another one frees the object
+ * as soon as it may, with nothing else between the two; ThreadSanitizer says whether that is ordered.
+ */
+#include <conveyor/bucket.h>
+#include <conveyor/queue.h>
+
+#include "queue_impl.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include "unit.h"
+
+#define ROUNDS 200
+
+/* For loops: Criterion makes every assertion that holds an event, which costs microseconds. */
+#define EXPECT(condition)                                                                          \
+	do {                                                                                       \
+		if (!(condition))                                                                  \
+			cr_assert(false, "%s (line %d)", #condition, __LINE__);                    \
+	} while (0)
+
+static void *
+pop_until_closed(void *queue)
+{
+	void *item;
+
+	EXPECT(queue_pop((struct queue_bounded *)queue, &item) == -EPIPE);
+	return NULL;
+}
+
+static void *
+push_until_closed(void *queue)
+{
+	EXPECT(queue_push((struct queue_bounded *)queue, NULL) == -EPIPE);
+	return NULL;
+}
+
+static void
+drop_nothing(void *item, enum queue_reason reason, void *context)
+{
+	(void)item;
+	(void)reason;
+	(void)context;
+}
+
+/* items: there are so many when the thread begins to wait. */
+static void
+end_while_a_thread_leaves(void *(*body)(void *queue), int items)
+{
+	const struct queue_options options = {
+		.capacity = 1,
+		.policy = QUEUE_BLOCK,
+		.on_drop = drop_nothing,
+	};
+	int round, i, rc;
+
+	for (round = 0; round < ROUNDS; round++) {
+		struct queue_bounded *queue = NULL;
+		pthread_t thread;
+
+		EXPECT(queue_create(&queue, &options) == 0);
+		for (i = 0; i < items; i++)
+			EXPECT(queue_try_push(queue, NULL) == 0);
+		EXPECT(pthread_create(&thread, NULL, body, queue) == 0);
+		while (!queue_impl_is_waited_in(queue))
+			(void)sched_yield();
+		EXPECT(queue_close(queue) == 0);
+		while ((rc = queue_destroy(queue)) == -EBUSY)
+			(void)sched_yield();
+		EXPECT(rc == 0);
+		EXPECT(pthread_join(thread, NULL) == 0);
+	}
+}
+
+Test(mutants_ends, of_a_queue_that_a_thread_has_waited_in_to_pop, .timeout = 60)
+{
+	end_while_a_thread_leaves(pop_until_closed, 0);
+}
+
+Test(mutants_ends, of_a_queue_that_a_thread_has_waited_in_to_push, .timeout = 60)
+{
+	end_while_a_thread_leaves(push_until_closed, 1);
+}
+
+struct taker {
+	struct queue_token_feed *feed;
+	uint64_t looked; /* it has read the clock, so it is inside */
+};
+
+static uint64_t
+read_clock(void *context)
+{
+	struct taker *taker = context;
+
+	/* Relaxed: it must not order what the test is about. */
+	queue_impl_store_rlx(&taker->looked, 1);
+	return 1;
+}
+
+static void *
+take(void *argument)
+{
+	struct taker *taker = argument;
+
+	EXPECT(queue_token_feed_take_until(taker->feed, 1, 1000) == 0);
+	return NULL;
+}
+
+Test(mutants_ends, of_a_feed_that_a_thread_has_waited_in, .timeout = 60)
+{
+	int round, rc;
+
+	for (round = 0; round < ROUNDS; round++) {
+		struct taker taker = {.looked = 0};
+		const struct queue_token_feed_options options = {
+			.tokens = 1,
+			.period = 1,
+			.flags = QUEUE_FEED_MANUAL,
+			.clock = read_clock,
+			.context = &taker,
+		};
+		pthread_t thread;
+
+		EXPECT(queue_token_feed_create(&taker.feed, &options) == 0);
+		EXPECT(queue_token_feed_take(taker.feed, 1) == 0);
+		EXPECT(queue_token_feed_advance(taker.feed, 1) == 0);
+		EXPECT(pthread_create(&thread, NULL, take, &taker) == 0);
+		while (!queue_impl_load_rlx(&taker.looked))
+			(void)sched_yield();
+		EXPECT(queue_token_feed_advance(taker.feed, 2) == 0);
+		while ((rc = queue_token_feed_destroy(taker.feed)) == -EBUSY)
+			(void)sched_yield();
+		EXPECT(rc == 0);
+		EXPECT(pthread_join(thread, NULL) == 0);
+	}
+}

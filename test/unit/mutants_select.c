@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What test/mutation found that no other test noticed, of select: without futex_waitv(2), where all
+ * the descriptors that the process may have are taken, but poll(2) would take as many.
+ */
+#include <conveyor/queue.h>
+
+#include "queue_impl.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "unit.h"
+
+#define DESCRIPTORS 64
+
+static void *
+push_when_waited_for(void *opaque)
+{
+	struct queue_bounded *queue = opaque;
+
+	while (!queue_impl_is_waited_in(queue))
+		(void)sched_yield();
+	cr_assert_eq(queue_push(queue, NULL), 0);
+	return NULL;
+}
+
+Test(mutants_select, by_poll_looks_once_in_a_while_when_all_descriptors_are_taken, .timeout = 20)
+{
+	const struct queue_options options = {.capacity = 1};
+	struct queue_bounded *queue;
+	struct rlimit limit, before;
+	int taken[DESCRIPTORS], n = 0, index = -1, i;
+	pthread_t thread;
+	void *item;
+
+	cr_assert_eq(queue_create(&queue, &options), 0);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	limit = before;
+	limit.rlim_cur = DESCRIPTORS;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	while (n < DESCRIPTORS && (taken[n] = dup(STDERR_FILENO)) >= 0)
+		n++;
+	cr_assert_eq(queue_fd(queue), -EAGAIN);
+	queue_impl_select_polls = 1;
+	cr_assert_eq(pthread_create(&thread, NULL, push_when_waited_for, queue), 0);
+	cr_assert_eq(queue_select(&queue, 1, QUEUE_NEVER, &index), 0);
+	cr_assert_eq(index, 0);
+	for (i = 0; i < n; i++)
+		(void)close(taken[i]);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	cr_assert_eq(pthread_join(thread, NULL), 0);
+	cr_assert_eq(queue_try_pop(queue, &item), 0);
+	cr_assert_eq(queue_destroy(queue), 0);
+}
+
+Test(mutants_select, by_poll_leaves_errno_alone_where_poll_is_refused, .timeout = 20)
+{
+	const struct queue_options options = {.capacity = 1};
+	struct queue_bounded *queue;
+	struct rlimit few, before;
+	int index = -1, rc;
+
+	cr_assert_eq(queue_create(&queue, &options), 0);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = 0;
+	queue_impl_select_polls = 1;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	errno = 0;
+	rc = queue_select(&queue, 1, queue_after_ms(5), &index);
+	cr_assert_eq(errno, 0);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	cr_assert_eq(rc, -ETIMEDOUT);
+	cr_assert_eq(queue_destroy(queue), 0);
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What test/mutation found that no other test noticed, of the event count: its word after each
+ * step, and what it does once membarrier(2) has been taken away.
+ */
+#include <conveyor/queue.h>
+
+#include "wait_impl.h"
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "unit.h"
+
+#define ROUNDS 50000
+#define WITHOUT_BARRIER UINT32_C(2) /* what lib/wait.c calls broken */
+
+/* From here on membarrier(2) answers that it is not allowed. False in an emulator. */
+static bool
+refuse_membarrier(void)
+{
+	struct sock_filter steps[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = {sizeof steps / sizeof *steps, steps};
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+/* Whether a child that runs this exits with 0; a filter stays with its process. */
+static bool
+holds_in_a_child(bool (*body)(void))
+{
+	int status = -1;
+	pid_t child;
+
+	fflush(NULL);
+	child = fork();
+	if (child == 0) {
+		alarm(50);
+		_exit(body() ? 0 : 1);
+	}
+	return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) &&
+	       WEXITSTATUS(status) == 0;
+}
+
+Test(mutants_wait, who_leaves_gives_the_baton_back)
+{
+	struct queue_impl_event event;
+
+	queue_impl_event_init(&event, false);
+	(void)queue_impl_event_prepare(&event);
+	(void)queue_impl_event_prepare(&event);
+	queue_impl_event_notify(&event);
+	cr_assert(queue_impl_load_acq(&event.word) & QUEUE_IMPL_EVENT_WAKING);
+	queue_impl_event_leave(&event);
+	cr_assert_eq(queue_impl_load_acq(&event.word) & QUEUE_IMPL_EVENT_WAKING, 0);
+	cr_assert(queue_impl_event_is_counted(&event));
+	queue_impl_event_leave(&event);
+	cr_assert(!queue_impl_event_is_counted(&event));
+}
+
+Test(mutants_wait, who_watches_is_not_counted_among_the_sleepers)
+{
+	struct queue_impl_event event;
+
+	queue_impl_event_init(&event, false);
+	queue_impl_event_watch(&event);
+	cr_assert(queue_impl_event_is_watched(&event));
+	cr_assert(queue_impl_event_awaited(&event));
+	cr_assert(!queue_impl_event_is_counted(&event));
+}
+
+/* Two events, of which the second is the one that nobody has tried the barrier for. */
+static bool
+learns_that_the_barrier_is_gone(void)
+{
+	bool barrier = queue_impl_barrier_available();
+	struct queue_impl_event first, second;
+	struct queue_impl_event *const both[] = {&first, &second};
+
+	queue_impl_event_init(&first, barrier);
+	queue_impl_event_init(&second, barrier);
+	if (!barrier || !refuse_membarrier())
+		return true;
+	queue_impl_event_order_all(both, 2);
+	return first.barrier == WITHOUT_BARRIER && second.barrier == WITHOUT_BARRIER;
+}
+
+Test(mutants_wait, every_event_learns_that_membarrier_is_gone, .timeout = 60)
+{
+	cr_assert(holds_in_a_child(learns_that_the_barrier_is_gone));
+}
+
+/* Nobody will wake it, and it has no deadline: it returns because it sleeps in pieces. */
+static bool
+sleeps_in_pieces(void)
+{
+	bool barrier = queue_impl_barrier_available();
+	struct queue_impl_event event;
+	uint32_t epoch;
+
+	queue_impl_event_init(&event, barrier);
+	if (!barrier || !refuse_membarrier())
+		return true;
+	epoch = queue_impl_event_prepare(&event);
+	queue_impl_event_sleep(&event, epoch, QUEUE_NEVER);
+	queue_impl_event_leave(&event);
+	return true;
+}
+
+Test(mutants_wait, without_membarrier_nobody_relies_on_being_woken, .timeout = 60)
+{
+	cr_assert(holds_in_a_child(sleeps_in_pieces));
+}
+
+/* Pops from one queue and pushes into the other. */
+struct player {
+	struct queue_bounded *from;
+	struct queue_bounded *to;
+	bool ok;
+};
+
+static void *
+play(void *argument)
+{
+	struct player *player = argument;
+	void *ball;
+	int i;
+
+	for (i = 0; i < ROUNDS; i++)
+		player->ok = player->ok && queue_pop(player->from, &ball) == 0 &&
+			     queue_push(player->to, ball) == 0;
+	return NULL;
+}
+
+/*
+ * Queues made without membarrier(2) have fences instead. Both players sleep again and again while
+ * the other pushes; one wake-up that is lost is the end of the game.
+ */
+static bool
+loses_no_wake_up(void)
+{
+	const struct queue_options options = {.capacity = 1};
+	struct player players[2] = {{.ok = true}, {.ok = true}};
+	struct queue_bounded *queues[2];
+	pthread_t threads[2];
+	int i;
+
+	if (!refuse_membarrier())
+		return true;
+	for (i = 0; i < 2; i++) {
+		if (queue_create(&queues[i], &options) != 0)
+			return false;
+		/* As on a machine where polling is of no use. */
+		queues[i]->not_empty.spin = 0;
+	}
+	for (i = 0; i < 2; i++) {
+		players[i].from = queues[i];
+		players[i].to = queues[!i];
+		if (pthread_create(&threads[i], NULL, play, &players[i]) != 0)
+			return false;
+	}
+	if (queue_push(queues[0], NULL) != 0)
+		return false;
+	for (i = 0; i < 2; i++)
+		(void)pthread_join(threads[i], NULL);
+	return players[0].ok && players[1].ok;
+}
+
+Test(mutants_wait, queues_made_without_membarrier_lose_no_wake_up, .timeout = 60)
+{
+	cr_assert(holds_in_a_child(loses_no_wake_up));
+}
