@@ -15,6 +15,9 @@
  *                   plain stores may be seen a little after the call, as queue_ring(3) warns. The
  *                   program first looks whether threads agree on the time, and counts when not.
  *
+ * --operations 200  Short rounds are mostly beginnings and ends: a close that pushes race with comes
+ *                   once in each.
+ *
  * --expect NAME     Passes only when this violation is found, at the latest after a minute, and
  *                   nothing that is wrong with successful calls. Vyukov's ring, which answers empty
  *                   or full while another thread is in the middle of a call, shows that the program
@@ -22,6 +25,7 @@
  */
 /* ARGS: --subject ring */
 /* ARGS: --subject queue */
+/* ARGS: --subject any --operations 200 */
 /* ARGS: --subject vyukov --expect false-empty */
 #include <conveyor/clock.h>
 #include <conveyor/queue.h>
