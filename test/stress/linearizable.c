@@ -554,7 +554,6 @@ check_trial(void)
 		for (size_t k = 0; k < parts[i].count; k++)
 			refusals_checked += parts[i].operations[k].what != HISTORY_PUSHED &&
 					    parts[i].operations[k].what != HISTORY_POPPED;
-		history_free(&parts[i]);
 	}
 	if (option_expect) {
 		sum -= report.found[HISTORY_FALSE_EMPTY] + report.found[HISTORY_FALSE_FULL];
@@ -563,7 +562,9 @@ check_trial(void)
 				expected = report.found[i];
 	}
 	if (sum > 0)
-		history_print(&report);
+		history_print(parts, workers + 1, &report);
+	for (unsigned i = 0; i <= workers; i++)
+		history_free(&parts[i]);
 	stress_check(sum == 0,
 		     "%s %s, capacity %" PRIu64
 		     ", policy %d, %u producers, %u consumers, batch %u, "
