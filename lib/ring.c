@@ -280,6 +280,10 @@ queue_impl_ring_push_slow(struct queue_ring *ring, void *item, uint64_t position
 		}
 		/* All before the tail is filled, so what head says now decides on full. */
 		head = look_at_head(ring, tail);
+		/* Room that was made after the close is nobody's, see impl/ring.h. */
+		mode = queue_impl_load_acq(&ring->mode); /* RING5 acquire */
+		if (mode & QUEUE_IMPL_RING_CLOSED)
+			return queue_impl_ring_result(-EPIPE, tail);
 		if ((int64_t)(tail - head) >= (int64_t)ring->capacity)
 			return queue_impl_ring_result(-EAGAIN, tail);
 		queue_impl_store_rel(&ring->head_seen, head); /* RING4 release */
@@ -344,8 +348,13 @@ queue_impl_ring_pop_slow(struct queue_ring *ring, void **item)
 			*item = (void *)(uintptr_t)value;
 			return queue_impl_ring_result(0, head);
 		}
-		if (!(mode & QUEUE_IMPL_RING_CLOSED))
+		if (!(mode & QUEUE_IMPL_RING_CLOSED)) {
+			/* It was not when the slot had not been looked at; is it now? */
+			if (queue_impl_load_acq(&ring->mode) &
+			    QUEUE_IMPL_RING_CLOSED) /* RING5 acquire */
+				continue;
 			return queue_impl_ring_result(-EAGAIN, head);
+		}
 		/* The single producer closes after its last push, so all of it is visible now. */
 		if ((mode & QUEUE_SINGLE_PRODUCER) || seal(ring, head))
 			return queue_impl_ring_result(-EPIPE, head);
@@ -373,10 +382,14 @@ claim(struct queue_ring *ring, uint64_t mode, uint64_t tail, int64_t n)
 		uint64_t head = look_at_head(ring, tail);
 
 		room = (int64_t)(ring->capacity - (tail - head));
-		if (room <= 0)
-			return 0;
-		queue_impl_store_rel(&ring->head_seen, head); /* RING4 release */
+		if (room > 0)
+			queue_impl_store_rel(&ring->head_seen, head); /* RING4 release */
 	}
+	/* Behind the look at head: see impl/ring.h. */
+	if (queue_impl_load_acq(&ring->mode) & QUEUE_IMPL_RING_CLOSED) /* RING5 acquire */
+		return -EBUSY;
+	if (room <= 0)
+		return 0;
 	n = smaller(n, room);
 	if (mode & QUEUE_SINGLE_PRODUCER)
 		return n;

@@ -11,6 +11,9 @@
 /* How often what is known of one side's order narrows the other side: what more would find is rare. */
 #define NARROWINGS 2
 
+/* A history of so many operations is printed as a whole. */
+#define SHORT 500
+
 /* ---- Recording ------------------------------------------------------------------------------ */
 
 static void *
@@ -698,7 +701,7 @@ print_operation(const char *label, const struct history_operation *operation)
 }
 
 void
-history_print(const struct history_report *report)
+history_print(const struct history_part *parts, size_t n, const struct history_report *report)
 {
 	for (int i = 0; i < HISTORY_VIOLATIONS; i++) {
 		if (report->found[i] == 0)
@@ -709,5 +712,17 @@ history_print(const struct history_report *report)
 		if (memcmp(&report->first[i][0], &report->first[i][1],
 			   sizeof report->first[i][0]) != 0)
 			print_operation("with", &report->first[i][1]);
+	}
+	if (report->operations > SHORT)
+		return;
+	for (size_t part = 0; part < n; part++) {
+		fprintf(stderr, "thread %zu:\n", part);
+		for (size_t i = 0; i < parts[part].count; i++) {
+			char label[24];
+
+			snprintf(label, sizeof label, "call %" PRIu32,
+				 parts[part].operations[i].call);
+			print_operation(label, &parts[part].operations[i]);
+		}
 	}
 }

@@ -94,7 +94,7 @@ size_t history_check(const struct history_part *parts, size_t n, uint64_t capaci
 /* "false-empty" and so on; NULL for anything else. */
 const char *history_name(enum history_violation violation);
 
-/* Prints each violation that was found, with the operations. */
-void history_print(const struct history_report *report);
+/* Prints each violation that was found, with the operations; and a short history as a whole. */
+void history_print(const struct history_part *parts, size_t n, const struct history_report *report);
 
 #endif

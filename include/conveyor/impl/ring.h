@@ -21,6 +21,10 @@
  *    slot could be used again, or else head has moved and the swap of head fails.
  *  - close lets the pop that finds the ring empty seal the slot at the head, which settles the race
  *    with a push that began earlier.
+ *  - Who relies on the ring being open looks at that last: behind the look at head that tells a push
+ *    whether there is room, and behind the look at the slot that tells a pop that there is nothing.
+ *    So close is one instant to all: what a push fills later could have gone in before it, and
+ *    no answer tells of what others did after it.
  *  - any capacity up to the number of slots: position p may be filled once p - capacity is taken.
  *
  * Who moves the tail (the head) as the only thread so far does it by a plain store as well, in a
@@ -186,12 +190,13 @@ queue_impl_ring_room(const struct queue_ring *ring, uint64_t tail)
 queue_impl_inline struct queue_impl_ring_result
 queue_impl_ring_push(struct queue_ring *ring, void *item)
 {
-	uint64_t mode = queue_impl_load_acq(&ring->mode); /* RING5 acquire */
-	uint64_t tail;
+	uint64_t mode, tail;
 	int64_t room;
 
 	tail = queue_impl_load_acq(&ring->tail); /* RING3 acquire */
 	room = queue_impl_ring_room(ring, tail);
+	/* After that, so that there was room before it was closed: see the comment above. */
+	mode = queue_impl_load_acq(&ring->mode); /* RING5 acquire */
 	if (room <= 0 || (mode & QUEUE_IMPL_RING_CLOSED))
 		return queue_impl_ring_push_slow(ring, item, tail, false);
 	/* Only into lines that consumers are known to have left. */
@@ -217,13 +222,14 @@ queue_impl_ring_push(struct queue_ring *ring, void *item)
 queue_impl_inline struct queue_impl_ring_result
 queue_impl_ring_pop(struct queue_ring *ring, void **item)
 {
-	uint64_t mode = queue_impl_load_acq(&ring->mode); /* RING5 acquire */
 	const struct queue_impl_pair *slot;
-	uint64_t head, seq, value;
+	uint64_t mode, head, seq, value;
 
 	head = queue_impl_load_acq(&ring->head); /* RING4 acquire */
 	slot = queue_impl_ring_slot(ring, head);
 	seq = queue_impl_load_acq(&slot->low); /* RING1 acquire */
+	/* After that, so that it was empty before it was closed. */
+	mode = queue_impl_load_acq(&ring->mode); /* RING5 acquire */
 	if (seq != queue_impl_ring_seq(head)) {
 		if ((int64_t)(seq - queue_impl_ring_seq(head)) < 0 &&
 		    !(mode & QUEUE_IMPL_RING_CLOSED))
