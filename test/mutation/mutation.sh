@@ -72,6 +72,11 @@ mkdir -p "$build/mutation" || exit
 work=$(cd "$build/mutation" && pwd)
 make=${MAKE:-make}
 cc=${CC:-cc}
+exec 9>"$work/lock"
+if ! flock -n 9; then
+	echo "mutation.sh: another one is at work in $work" >&2
+	exit 1
+fi
 rm -rf "$work/list" "$work/unchecked"
 mkdir "$work/list" || exit
 

@@ -39,6 +39,16 @@ push_until_closed(void *queue)
 	return NULL;
 }
 
+static void *
+select_until_closed(void *opaque)
+{
+	struct queue_bounded *queue = opaque;
+	int index = -1;
+
+	EXPECT(queue_select(&queue, 1, QUEUE_NEVER, &index) == 0);
+	return NULL;
+}
+
 static void
 drop_nothing(void *item, enum queue_reason reason, void *context)
 {
@@ -84,6 +94,11 @@ Test(mutants_ends, of_a_queue_that_a_thread_has_waited_in_to_pop, .timeout = 60)
 Test(mutants_ends, of_a_queue_that_a_thread_has_waited_in_to_push, .timeout = 60)
 {
 	end_while_a_thread_leaves(push_until_closed, 1);
+}
+
+Test(mutants_ends, of_a_queue_that_a_thread_has_selected, .timeout = 60)
+{
+	end_while_a_thread_leaves(select_until_closed, 0);
 }
 
 struct taker {

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What test/mutation found that no other test noticed, of select: without futex_waitv(2), where all
- * the descriptors that the process may have are taken, but poll(2) would take as many.
+ * What test/mutation found that no other test noticed, of select: what comes while a thread is on its
+ * way to sleep; and, without futex_waitv(2), a process that has all the descriptors it may have.
  */
+/* LIBS: -Wl,--wrap=queue_impl_event_count */
 #include <conveyor/queue.h>
 
 #include "queue_impl.h"
+#include "wait_impl.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -16,6 +18,37 @@
 #include "unit.h"
 
 #define DESCRIPTORS 64
+
+uint32_t __real_queue_impl_event_count(struct queue_impl_event *event);
+uint32_t __wrap_queue_impl_event_count(struct queue_impl_event *event);
+
+static struct queue_bounded *gets_one; /* before a thread is counted at it */
+
+uint32_t
+__wrap_queue_impl_event_count(struct queue_impl_event *event)
+{
+	struct queue_bounded *queue = gets_one;
+
+	gets_one = NULL;
+	if (queue)
+		cr_assert_eq(queue_push(queue, NULL), 0);
+	return __real_queue_impl_event_count(event);
+}
+
+Test(mutants_select, looks_once_more_when_it_is_counted, .timeout = 20)
+{
+	const struct queue_options options = {.capacity = 1};
+	struct queue_bounded *queue;
+	int index = -1;
+	void *item;
+
+	cr_assert_eq(queue_create(&queue, &options), 0);
+	gets_one = queue;
+	cr_assert_eq(queue_select(&queue, 1, QUEUE_NEVER, &index), 0);
+	cr_assert_eq(index, 0);
+	cr_assert_eq(queue_try_pop(queue, &item), 0);
+	cr_assert_eq(queue_destroy(queue), 0);
+}
 
 static void *
 push_when_waited_for(void *opaque)

@@ -10,6 +10,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -152,7 +153,11 @@ play(void *argument)
 static bool
 loses_no_wake_up(void)
 {
-	const struct queue_options options = {.capacity = 1};
+	/* With roles the ring publishes by plain stores, which are no fence. */
+	const struct queue_options options = {
+		.capacity = 1,
+		.flags = QUEUE_SINGLE_PRODUCER | QUEUE_SINGLE_CONSUMER,
+	};
 	struct player players[2] = {{.ok = true}, {.ok = true}};
 	struct queue_bounded *queues[2];
 	pthread_t threads[2];
@@ -182,4 +187,39 @@ loses_no_wake_up(void)
 Test(mutants_wait, queues_made_without_membarrier_lose_no_wake_up, .timeout = 60)
 {
 	cr_assert(holds_in_a_child(loses_no_wake_up));
+}
+
+static void *
+pop_one(void *queue)
+{
+	void *item;
+
+	(void)queue_pop((struct queue_bounded *)queue, &item);
+	return NULL;
+}
+
+/* Whether the thread is asleep already when it is woken is not known, so this goes on until it was. */
+Test(mutants_wait, a_thread_that_was_woken_is_counted, .timeout = 60)
+{
+	const struct queue_options options = {.capacity = 1};
+	struct queue_stats stats = {.wakes = 0};
+	struct queue_bounded *queue;
+
+	cr_assert_eq(queue_create(&queue, &options), 0);
+	while (stats.wakes == 0) {
+		uint64_t before = stats.waits;
+		pthread_t thread;
+
+		cr_assert_eq(pthread_create(&thread, NULL, pop_one, queue), 0);
+		do {
+			(void)sched_yield();
+			(void)queue_stats(queue, &stats);
+		} while (stats.waits == before);
+		(void)usleep(1000);
+		cr_assert_eq(queue_push(queue, NULL), 0);
+		(void)pthread_join(thread, NULL);
+		(void)queue_stats(queue, &stats);
+	}
+	cr_assert_leq(stats.wakes, stats.waits);
+	cr_assert_eq(queue_destroy(queue), 0);
 }

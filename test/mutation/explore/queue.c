@@ -2,12 +2,14 @@
 /*
  * The bounded queue as it is in lib/, with capacity 1.
  *
- *	queue BARRIER[f] CALLS...
+ *	queue BARRIER[f|s] CALLS...
  *
- * BARRIER: 1, there is membarrier(2), or 0; f: there is a descriptor from the beginning. CALLS is what one thread does, a letter for each call: u
- * try_push, U push_n of 1, b push that waits for room, o pop that waits, t try_pop, O pop_n that
- * waits, c close, f fd. A wake-up that is lost is a deadlock. At the end the descriptor is readable
- * exactly when there is an item or the queue is closed, and all that went in is out or there.
+ * BARRIER: 1, there is membarrier(2), or 0; f: there is a descriptor from the beginning; s: one thread
+ * pushes and one pops, by promise, and the queue finds out by itself whether it needs fences. CALLS is
+ * what one thread does, a letter for each call: u try_push, U push_n of 1, b push that waits for room,
+ * o pop that waits, t try_pop, O pop_n that waits, c close, f fd. A wake-up that is lost is a deadlock.
+ * At the end the descriptor is readable exactly when there is an item or the queue is closed, and all
+ * that went in is out or there.
  */
 #include "explorer.h"
 #include "machine.h"
@@ -85,19 +87,23 @@ act(void *argument)
 int
 main(void)
 {
-	const struct queue_options options = {.capacity = 1, .policy = QUEUE_BLOCK};
+	struct queue_options options = {.capacity = 1, .policy = QUEUE_BLOCK};
 	pthread_t threads[THREADS];
 	bool asked = false, closed = false;
 	int n, i, rc, inside = 0;
 
 	memset(roles, 0, sizeof roles);
 	machine_has_barrier = explorer_argument(0)[0] == '1';
+	if (explorer_argument(0)[1] == 's')
+		options.flags = QUEUE_SINGLE_PRODUCER | QUEUE_SINGLE_CONSUMER;
 	queue = (struct queue_bounded *)(void *)memory;
 	rc = queue_init(queue, sizeof memory, &options);
 	explorer_assert(rc == 0);
 	/* As where a locked instruction is no fence, and straight to sleep. */
-	queue->fence = !machine_has_barrier;
-	queue->not_empty.barrier = queue->not_full.barrier = machine_has_barrier;
+	if (options.flags == 0) {
+		queue->fence = !machine_has_barrier;
+		queue->not_empty.barrier = queue->not_full.barrier = machine_has_barrier;
+	}
 	queue->not_empty.spin = queue->not_full.spin = 0;
 	if (explorer_argument(0)[1] == 'f') {
 		asked = true;
