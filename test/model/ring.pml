@@ -610,8 +610,10 @@ inline push_slow(it) {
 				fi
 			:: rc == NONE && ok ->
 				d_step { head = LOAD(HEAD) }; /* RING4 acquire */
+				d_step { mode = LOAD(MODE) }; /* RING5 acquire */
 				if
-				:: tail >= head + CAPACITY -> rc = AGAIN
+				:: mode & CLOSED -> rc = PIPE
+				:: !(mode & CLOSED) && tail >= head + CAPACITY -> rc = AGAIN
 				:: else ->
 					d_step { store(HEAD_SEEN, head) }; /* RING4 release */
 					head = 0;
@@ -659,11 +661,12 @@ inline move_alone(other, word, from, to) {
 }
 
 inline push(it) {
-	d_step { mode = LOAD(MODE) }; /* RING5 acquire */
 	d_step { tail = LOAD(TAIL) }; /* RING3 acquire */
 	claimed = false;
+	d_step { ok = LOAD(HEAD_SEEN) + CAPACITY > tail }; /* RING4 acquire */
 	d_step {
-		ok = (LOAD(HEAD_SEEN) + CAPACITY > tail && !(mode & CLOSED)) /* RING4 acquire */
+		mode = LOAD(MODE); /* RING5 acquire */
+		ok = ok && !(mode & CLOSED)
 	};
 	if
 	:: ok ->
@@ -755,7 +758,12 @@ inline pop_slow() {
 		:: seq < HOLDS(head) ->
 			seq = 0;
 			if
-			:: !(mode & CLOSED) -> rc = AGAIN
+			:: !(mode & CLOSED) ->
+				d_step { mode = LOAD(MODE) }; /* RING5 acquire */
+				if
+				:: mode & CLOSED
+				:: else -> rc = AGAIN
+				fi
 			:: else ->
 #if SINGLE_PRODUCER
 				ok = true;
@@ -772,9 +780,9 @@ inline pop_slow() {
 }
 
 inline pop() {
-	d_step { mode = LOAD(MODE) }; /* RING5 acquire */
 	d_step { head = LOAD(HEAD) }; /* RING4 acquire */
 	d_step { seq = LOAD(SEQ(head)) }; /* RING1 acquire */
+	d_step { mode = LOAD(MODE) }; /* RING5 acquire */
 	if
 	:: seq == HOLDS(head) ->
 		seq = 0;
@@ -817,8 +825,10 @@ inline claim(want) {
 			fi
 		:: else
 		fi;
+		d_step { ok = !(LOAD(MODE) & CLOSED) }; /* RING5 acquire */
 		if
-		:: n == BUSY ->
+		:: !ok -> n = BUSY
+		:: ok && n == BUSY ->
 			if
 			:: head + CAPACITY < tail + want -> n = head + CAPACITY - tail
 			:: else -> n = want
