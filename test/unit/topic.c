@@ -2295,3 +2295,26 @@ Test(topic, errno_is_left_alone)
 	cr_assert_eq(queue_topic_create(&world.topic, &without), -ENOMEM);
 	cr_assert_eq(errno, 4711);
 }
+
+Test(topic, a_message_that_nobody_frees_may_be_refused)
+{
+	const struct queue_subscription_options options = {.capacity = 1, .policy = QUEUE_ABORT};
+	struct queue_delivery delivery;
+	struct queue_subscription *only;
+	struct queue_message messages[2], *popped;
+	struct queue_topic *place;
+	unsigned i;
+
+	cr_assert_eq(queue_topic_create(&place, NULL), 0);
+	cr_assert_eq(queue_topic_subscribe(place, &options, &only), 0);
+	for (i = 0; i < 2; i++) {
+		queue_message_init(&messages[i], NULL, NULL);
+		cr_assert_eq(queue_topic_publish_report(place, &messages[i], 0, &delivery),
+			     i == 0 ? 1 : 0);
+	}
+	cr_assert_eq(delivery.refused, 1);
+	cr_assert_eq(queue_topic_try_pop(only, &popped), 0);
+	cr_assert_eq((void *)popped, (void *)&messages[0]);
+	queue_message_release(popped);
+	cr_assert_eq(queue_topic_destroy(place), 0);
+}
