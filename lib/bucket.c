@@ -282,16 +282,6 @@ queue_bucket_available_approx(const struct queue_bucket *bucket, uint64_t now)
 	return (uint64_t)((view.rate.limit - missing) / view.rate.price);
 }
 
-/* On a futex, since clock_nanosleep(2) of the C library is a cancellation point. */
-static void
-sleep_until(uint64_t when)
-{
-	const uint32_t nobody_wakes = 0;
-
-	/* Should a signal end it early, the caller finds that it is early. */
-	queue_impl_futex_wait(&nobody_wakes, 0, when);
-}
-
 int
 queue_bucket_take_until(struct queue_bucket *bucket, uint64_t n, uint64_t deadline)
 {
@@ -305,9 +295,9 @@ queue_bucket_take_until(struct queue_bucket *bucket, uint64_t n, uint64_t deadli
 		if (when > deadline || when == QUEUE_NEVER)
 			return -ETIMEDOUT;
 		if (bucket->clock)
-			sleep_until(queue_now() + DRIVEN_CLOCK_PIECE);
+			queue_impl_sleep_until(queue_now() + DRIVEN_CLOCK_PIECE);
 		else
-			sleep_until(when - now < PATIENCE ? when : now + PATIENCE);
+			queue_impl_sleep_until(when - now < PATIENCE ? when : now + PATIENCE);
 	}
 }
 

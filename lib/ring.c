@@ -349,7 +349,7 @@ queue_impl_ring_pop_slow(struct queue_ring *ring, void **item)
 			return queue_impl_ring_result(0, head);
 		}
 		if (!(mode & QUEUE_IMPL_RING_CLOSED)) {
-			/* It was not when the slot had not been looked at; is it now? */
+			/* Only if it is open even now was it so when the slot was found empty. */
 			if (queue_impl_load_acq(&ring->mode) &
 			    QUEUE_IMPL_RING_CLOSED) /* RING5 acquire */
 				continue;

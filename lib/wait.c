@@ -69,6 +69,14 @@ queue_impl_futex_wait(const uint32_t *word, uint32_t expected, uint64_t deadline
 			    deadline == QUEUE_NEVER ? NULL : &until, FUTEX_BITSET_MATCH_ANY);
 }
 
+void
+queue_impl_sleep_until(uint64_t when)
+{
+	const uint32_t nobody_wakes = 0;
+
+	queue_impl_futex_wait(&nobody_wakes, 0, when);
+}
+
 int
 queue_impl_futex_wake(const uint32_t *word, int n)
 {
@@ -159,7 +167,6 @@ is_broken(const struct queue_impl_event *event)
 void
 queue_impl_event_watch(struct queue_impl_event *event)
 {
-	const uint32_t nobody_wakes = 0;
 	uint64_t word = queue_impl_load_acq(&event->word), until;
 
 	while (!(word & QUEUE_IMPL_EVENT_WATCHED) &&
@@ -175,7 +182,7 @@ queue_impl_event_watch(struct queue_impl_event *event)
 	 */
 	until = queue_now() + STORES_ARRIVE;
 	while (queue_now() < until)
-		queue_impl_futex_wait(&nobody_wakes, 0, until);
+		queue_impl_sleep_until(until);
 }
 
 bool
@@ -340,7 +347,7 @@ queue_impl_event_notify(struct queue_impl_event *event)
 	} while (!queue_impl_cas_acq_rel(&event->word, &word, next)); /* WAIT2 release */
 	woken = queue_impl_futex_wake(futex_of(event), 1);
 	queue_impl_add_rlx(&event->wakes, (uint64_t)woken);
-	/* One that met nobody asleep holds back others: who is counted is awake, and passes it on. */
+	/* One that met nobody asleep holds back others, for who is counted is awake; or not there. */
 	if (woken > 0 || !is_child())
 		queue_impl_store_rlx(&event->woken_at, now);
 }

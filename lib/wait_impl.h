@@ -20,6 +20,9 @@
  */
 void queue_impl_futex_wait(const uint32_t *word, uint32_t expected, uint64_t deadline);
 
+/* Or until a signal. Not clock_nanosleep of the C library, which is a cancellation point. */
+void queue_impl_sleep_until(uint64_t when);
+
 /* Wakes up to n sleepers; returns how many. */
 int queue_impl_futex_wake(const uint32_t *word, int n);
 
