@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What test/mutation found that no other test noticed, of the pool: what counts as a failure, and a
- * thread that ends while it hands over an item that has failed.
+ * What test/mutation found that no other test noticed, of the pool: what counts as a failure.
  */
 #include <conveyor/pool.h>
-
-#include <pthread.h>
 
 #include "unit.h"
 
 #define ITEMS 3
 
 static uint32_t drops;
-static uint32_t ends_thread;
 
 static void
 on_drop(void *item, enum queue_reason reason, void *context)
@@ -21,8 +17,6 @@ on_drop(void *item, enum queue_reason reason, void *context)
 	(void)context;
 	if (reason == QUEUE_FAILED)
 		(void)queue_impl_fetch_add32_acq_rel(&drops, 1);
-	if (ends_thread)
-		pthread_exit(NULL);
 }
 
 static int
@@ -61,15 +55,5 @@ Test(mutants_pool, whatever_is_negative_is_a_failure, .timeout = 60)
 	let_fail(&stats);
 	cr_assert_eq(stats.failed, ITEMS);
 	cr_assert_eq(stats.handled, 0);
-	cr_assert_eq(drops, ITEMS);
-}
-
-Test(mutants_pool, an_item_whose_on_drop_ends_the_thread_is_dropped_once, .timeout = 60)
-{
-	struct queue_pool_stats stats;
-
-	ends_thread = 1;
-	let_fail(&stats);
-	cr_assert_eq(stats.failed, ITEMS);
 	cr_assert_eq(drops, ITEMS);
 }

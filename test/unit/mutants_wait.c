@@ -148,7 +148,8 @@ play(void *argument)
 
 /*
  * Queues made without membarrier(2) have fences instead. Both players sleep again and again while
- * the other pushes; one wake-up that is lost is the end of the game.
+ * the other pushes; one wake-up that is lost is the end of the game. That a fence is missing shows
+ * too rarely to be seen here: the explorer sees it (test/mutation, "explore queue").
  */
 static bool
 loses_no_wake_up(void)
@@ -184,7 +185,7 @@ loses_no_wake_up(void)
 	return players[0].ok && players[1].ok;
 }
 
-Test(mutants_wait, queues_made_without_membarrier_lose_no_wake_up, .timeout = 60)
+Test(mutants_wait, queues_made_without_membarrier_wake_those_who_wait, .timeout = 60)
 {
 	cr_assert(holds_in_a_child(loses_no_wake_up));
 }
