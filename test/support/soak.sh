@@ -4,11 +4,12 @@
 # soak.sh PART...: what `make check` does briefly, at length. The parts:
 #   stress    every stress program, line of arguments by line, again and again with fresh seeds, in
 #             the plain build and under each sanitizer; for $SOAK_SECONDS in all
+#   fault     the fault tests, in the same builds
 #   progress  every stop of every operation
 #   model     the litmus programs, the explorer and spin, with the larger configurations
 #   mutation  breakages, of which each has to be caught
 #   coverage  how much of the library all of this comes by
-# The last four take as long as they take. So many programs run at the same time that there are at
+# All but the first take as long as they take. So many programs run at the same time that there are at
 # least four threads for each processor. Ends in a table; the output of what failed is kept below
 # $BUILD/soak. The exit status is 1 when something failed.
 #
@@ -38,9 +39,9 @@ case $seconds in
 esac
 for part; do
 	case $part in
-	stress | progress | model | mutation | coverage) ;;
+	stress | fault | progress | model | mutation | coverage) ;;
 	*)
-		echo "soak.sh: there is no part \"$part\"; there are stress progress model mutation coverage" >&2
+		echo "soak.sh: there is no part \"$part\"; there are stress fault progress model mutation coverage" >&2
 		exit 2
 		;;
 	esac
@@ -196,6 +197,17 @@ table()
 		}' "$soak/results"
 }
 
+fault()
+{
+	wrong=0
+	for build in $builds; do
+		echo "$build"
+		ask "$build" -k -j"$cores" fault >"$soak/log" 2>&1 || cat "$soak/log"
+		ask "$build" run-fault || wrong=1
+	done
+	return $wrong
+}
+
 # With both back ends. The sanitizers have locks of their own, in which a thread may be stopped.
 progress()
 {
@@ -210,7 +222,7 @@ progress()
 
 model()
 {
-	make_goal check-model && make_goal explore-soak
+	make_goal check-model && make_goal explore-soak && JOBS=$cores test/model/ring.sh soak
 }
 
 # ---- The other parts ----------------------------------------------------------------------------
@@ -245,6 +257,7 @@ mkdir -p "$soak/failed" || exit
 for what; do
 	case $what in
 	stress) part stress stress ;;
+	fault) part fault fault ;;
 	progress) part progress progress ;;
 	model) part model model ;;
 	mutation) part mutation make_goal check-mutation ;;
