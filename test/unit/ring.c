@@ -972,7 +972,12 @@ check_lagging(uint64_t capacity, unsigned kind, uint64_t first, uint64_t depth_n
 
 Test(ring, lagging_hints_change_no_answer)
 {
+#if defined QUEUE_IMPL_TSAN
+	/* It takes nearly a minute for the large ones, and one thread alone races with nobody. */
+	static const uint64_t capacities[] = {1, 2, 3, 5};
+#else
 	static const uint64_t capacities[] = {1, 2, 3, 5, 64, 100};
+#endif
 	static const uint64_t firsts[] = {0, UINT32_MAX - 20, UINT64_MAX / 2 - 20, UINT64_MAX - 20};
 
 	FOR_ALL_KINDS(kind)
