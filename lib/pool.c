@@ -128,12 +128,13 @@ fail(struct queue_pool *pool, void *item)
  * A worker.
  */
 
+/* Relaxed: who believes to be surplus looks again under the lock. */
 static bool
 is_surplus(void *context)
 {
 	const struct worker *worker = context;
 
-	return worker->number >= queue_impl_load32_acq(&worker->pool->target); /* POOL1 acquire */
+	return worker->number >= queue_impl_load32_rlx(&worker->pool->target);
 }
 
 /* True when the worker is surplus still; then its slot is another's. */
@@ -433,7 +434,7 @@ queue_pool_create(struct queue_pool **out, const struct queue_pool_options *opti
 	if (rc == 0)
 		*out = pool; /* before a handler runs, which may want to look at it */
 	else
-		queue_impl_store32_rel(&pool->target, 0); /* POOL1 release: nobody is wanted */
+		queue_impl_store32_rlx(&pool->target, 0); /* relaxed: nobody is wanted */
 	pthread_mutex_unlock(&pool->lock);
 	queue_impl_store32_rel(&pool->ready, 1); /* POOL1 release */
 	(void)queue_impl_futex_wake(&pool->ready, INT_MAX);
@@ -453,8 +454,9 @@ queue_pool_resize(struct queue_pool *pool, int workers)
 	    (workers > 1 && is_single_consumer(pool->queue)))
 		return -EINVAL;
 	pthread_mutex_lock(&pool->lock);
-	if (queue_impl_load32_rlx(&pool->stopping) == RUNNING) {	  /* relaxed: locked */
-		queue_impl_store32_rel(&pool->target, (uint32_t)workers); /* POOL1 release */
+	/* Relaxed, both: locked. */
+	if (queue_impl_load32_rlx(&pool->stopping) == RUNNING) {
+		queue_impl_store32_rlx(&pool->target, (uint32_t)workers);
 		rc = start_missing(pool, (uint32_t)workers);
 	}
 	pthread_mutex_unlock(&pool->lock);

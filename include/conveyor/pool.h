@@ -18,8 +18,8 @@
  *                   queue, or given to the queue's on_drop. At rest
  *                   handled + failed + stopped == items popped by the pool.
  *               I2  At most `batch` items are held by one worker; they are handled in queue order.
- * Ordering.     POOL1  create, resize, stop: what is wanted -> worker  via ready, target, stopping
- *               POOL2  worker: last act -> stop, destroy return       via running
+ * Ordering.     POOL1  create, stop: what was done before -> worker    via ready, stopping
+ *               POOL2  worker: last act -> stop, destroy return        via running
  *               The rest is ordered by the pool's lock, which no callback is called under.
  */
 #include <conveyor/alloc.h>

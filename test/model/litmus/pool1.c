@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * POOL1: create, resize, stop: what is wanted -> worker, via ready, target, stopping.
+ * POOL1: create, stop: what was done before -> worker, via ready, stopping.
  *
  *   creator:  prepares the pool; ready = 1 (release)
  *   worker:   r = ready (acquire); if it is 1: uses the pool

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What test/mutation found that no other test noticed, of the allocator: that it gives memory back.
+ * The allocator that uses the C library gives memory back.
  * The sanitizers have allocators of their own.
  */
 #include <conveyor/alloc.h>
@@ -19,7 +19,7 @@ bytes_taken(void)
 	return info.uordblks + info.hblkhd;
 }
 
-Test(mutants_alloc, libc_gets_its_memory_back)
+Test(alloc_memory, libc_gets_its_memory_back)
 {
 	size_t before = bytes_taken(), taken;
 	void *memory = queue_allocator_libc.allocate(NULL, SIZE, 64);

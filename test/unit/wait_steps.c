@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What test/mutation found that no other test noticed, of the event count: its word after each
- * step, and what it does once membarrier(2) has been taken away.
+ * The event count: its word after each step, and what it does once membarrier(2) has been taken
+ * away.
  */
 #include <conveyor/queue.h>
 
@@ -56,7 +56,7 @@ holds_in_a_child(bool (*body)(void))
 	       WEXITSTATUS(status) == 0;
 }
 
-Test(mutants_wait, who_leaves_gives_the_baton_back)
+Test(wait_steps, who_leaves_gives_the_baton_back)
 {
 	struct queue_impl_event event;
 
@@ -72,7 +72,7 @@ Test(mutants_wait, who_leaves_gives_the_baton_back)
 	cr_assert(!queue_impl_event_is_counted(&event));
 }
 
-Test(mutants_wait, who_watches_is_not_counted_among_the_sleepers)
+Test(wait_steps, who_watches_is_not_counted_among_the_sleepers)
 {
 	struct queue_impl_event event;
 
@@ -99,7 +99,7 @@ learns_that_the_barrier_is_gone(void)
 	return first.barrier == WITHOUT_BARRIER && second.barrier == WITHOUT_BARRIER;
 }
 
-Test(mutants_wait, every_event_learns_that_membarrier_is_gone, .timeout = 60)
+Test(wait_steps, every_event_learns_that_membarrier_is_gone, .timeout = 60)
 {
 	cr_assert(holds_in_a_child(learns_that_the_barrier_is_gone));
 }
@@ -121,7 +121,7 @@ sleeps_in_pieces(void)
 	return true;
 }
 
-Test(mutants_wait, without_membarrier_nobody_relies_on_being_woken, .timeout = 60)
+Test(wait_steps, without_membarrier_nobody_relies_on_being_woken, .timeout = 60)
 {
 	cr_assert(holds_in_a_child(sleeps_in_pieces));
 }
@@ -185,7 +185,7 @@ loses_no_wake_up(void)
 	return players[0].ok && players[1].ok;
 }
 
-Test(mutants_wait, queues_made_without_membarrier_wake_those_who_wait, .timeout = 60)
+Test(wait_steps, queues_made_without_membarrier_wake_those_who_wait, .timeout = 60)
 {
 	cr_assert(holds_in_a_child(loses_no_wake_up));
 }
@@ -200,7 +200,7 @@ pop_one(void *queue)
 }
 
 /* Whether the thread is asleep already when it is woken is not known, so this goes on until it was. */
-Test(mutants_wait, a_thread_that_was_woken_is_counted, .timeout = 60)
+Test(wait_steps, a_thread_that_was_woken_is_counted, .timeout = 60)
 {
 	const struct queue_options options = {.capacity = 1};
 	struct queue_stats stats = {.wakes = 0};

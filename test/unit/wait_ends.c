@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What test/mutation found that no other test noticed: that who has waited is done with an object
- * when the object may be freed. A thread leaves a call that waits while another one frees the object
- * as soon as it may, with nothing else between the two; ThreadSanitizer says whether that is ordered.
+ * Who has waited is done with an object when the object may be freed. A thread leaves a call that
+ * waits while another one frees the object as soon as it may, with nothing else between the two;
+ * ThreadSanitizer says whether that is ordered.
  */
 #include <conveyor/bucket.h>
 #include <conveyor/queue.h>
@@ -86,17 +86,17 @@ end_while_a_thread_leaves(void *(*body)(void *queue), int items)
 	}
 }
 
-Test(mutants_ends, of_a_queue_that_a_thread_has_waited_in_to_pop, .timeout = 60)
+Test(wait_ends, of_a_queue_that_a_thread_has_waited_in_to_pop, .timeout = 60)
 {
 	end_while_a_thread_leaves(pop_until_closed, 0);
 }
 
-Test(mutants_ends, of_a_queue_that_a_thread_has_waited_in_to_push, .timeout = 60)
+Test(wait_ends, of_a_queue_that_a_thread_has_waited_in_to_push, .timeout = 60)
 {
 	end_while_a_thread_leaves(push_until_closed, 1);
 }
 
-Test(mutants_ends, of_a_queue_that_a_thread_has_selected, .timeout = 60)
+Test(wait_ends, of_a_queue_that_a_thread_has_selected, .timeout = 60)
 {
 	end_while_a_thread_leaves(select_until_closed, 0);
 }
@@ -125,7 +125,7 @@ take(void *argument)
 	return NULL;
 }
 
-Test(mutants_ends, of_a_feed_that_a_thread_has_waited_in, .timeout = 60)
+Test(wait_ends, of_a_feed_that_a_thread_has_waited_in, .timeout = 60)
 {
 	int round, rc;
 

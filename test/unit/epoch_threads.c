@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What test/mutation found that no other test noticed, of epochs: a thread that the system cannot be
- * made to tell the end of. pthread_setspecific(3) is replaced by one that can be told to fail.
+ * Epochs and a thread that the system cannot be made to tell the end of: pthread_setspecific(3) is
+ * replaced by one that can be told to fail.
  */
 #include "epoch_impl.h"
 
@@ -29,7 +29,7 @@ pthread_setspecific(pthread_key_t key, const void *value)
 	return next.function(key, value);
 }
 
-Test(mutants_epoch, a_thread_whose_end_cannot_be_told_is_one_of_the_crowd)
+Test(epoch_threads, a_thread_whose_end_cannot_be_told_is_one_of_the_crowd)
 {
 	queue_impl_epoch_prepare();
 	fails = true;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What test/mutation found that no other test noticed, of the bounded queue. Its clock is driven:
- * time passes when it is read.
+ * The bounded queue with a clock that is driven: time passes when it is read.
  */
 #include <conveyor/queue.h>
 
@@ -40,7 +39,7 @@ open_world(struct world *world)
 	world->queue->sample_mask = UINT64_MAX;
 }
 
-Test(mutants_queue, a_deadline_that_is_almost_never_has_not_come, .timeout = 60)
+Test(queue_clock, a_deadline_that_is_almost_never_has_not_come, .timeout = 60)
 {
 	struct world world = {.pushes_at = 3};
 	void *item = NULL;
@@ -51,7 +50,7 @@ Test(mutants_queue, a_deadline_that_is_almost_never_has_not_come, .timeout = 60)
 	cr_assert_eq(queue_destroy(world.queue), 0);
 }
 
-Test(mutants_queue, a_sleep_of_a_producer_is_counted_as_one_of_a_consumer_is, .timeout = 60)
+Test(queue_clock, a_sleep_of_a_producer_is_counted_as_one_of_a_consumer_is, .timeout = 60)
 {
 	struct world world = {.late_at = 0};
 	struct queue_stats stats;
@@ -70,7 +69,7 @@ Test(mutants_queue, a_sleep_of_a_producer_is_counted_as_one_of_a_consumer_is, .t
 }
 
 /* By the system's clock the deadline is in the next century. */
-Test(mutants_queue, a_wait_ends_by_the_clock_of_the_queue, .timeout = 60)
+Test(queue_clock, a_wait_ends_by_the_clock_of_the_queue, .timeout = 60)
 {
 	struct world world = {.began = UINT64_C(1) << 62};
 	void *item;
@@ -81,7 +80,7 @@ Test(mutants_queue, a_wait_ends_by_the_clock_of_the_queue, .timeout = 60)
 	cr_assert_eq(queue_destroy(world.queue), 0);
 }
 
-Test(mutants_queue, a_refused_push_n_leaves_no_probe_for_the_next_push)
+Test(queue_clock, a_refused_push_n_leaves_no_probe_for_the_next_push)
 {
 	struct world world = {.late_at = 0};
 	struct queue_stats stats;

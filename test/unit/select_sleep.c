@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What test/mutation found that no other test noticed, of select: what comes while a thread is on its
- * way to sleep; and, without futex_waitv(2), a process that has all the descriptors it may have.
+ * Select: what comes while a thread is on its way to sleep; and, without futex_waitv(2), a process
+ * that has all the descriptors it may have.
  */
 /* LIBS: -Wl,--wrap=queue_impl_event_count */
 #include <conveyor/queue.h>
@@ -35,7 +35,7 @@ __wrap_queue_impl_event_count(struct queue_impl_event *event)
 	return __real_queue_impl_event_count(event);
 }
 
-Test(mutants_select, looks_once_more_when_it_is_counted, .timeout = 20)
+Test(select_sleep, looks_once_more_when_it_is_counted, .timeout = 20)
 {
 	const struct queue_options options = {.capacity = 1};
 	struct queue_bounded *queue;
@@ -61,7 +61,7 @@ push_when_waited_for(void *opaque)
 	return NULL;
 }
 
-Test(mutants_select, by_poll_looks_once_in_a_while_when_all_descriptors_are_taken, .timeout = 20)
+Test(select_sleep, by_poll_looks_once_in_a_while_when_all_descriptors_are_taken, .timeout = 20)
 {
 	const struct queue_options options = {.capacity = 1};
 	struct queue_bounded *queue;
@@ -90,7 +90,7 @@ Test(mutants_select, by_poll_looks_once_in_a_while_when_all_descriptors_are_take
 	cr_assert_eq(queue_destroy(queue), 0);
 }
 
-Test(mutants_select, by_poll_leaves_errno_alone_where_poll_is_refused, .timeout = 20)
+Test(select_sleep, by_poll_leaves_errno_alone_where_poll_is_refused, .timeout = 20)
 {
 	const struct queue_options options = {.capacity = 1};
 	struct queue_bounded *queue;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What test/mutation found that no other test noticed, of the descriptor: what it costs later.
+ * What a descriptor costs after it was asked for.
  */
 #include <conveyor/queue.h>
 
@@ -23,7 +23,7 @@ say(const void *ready)
 	return *(const bool *)ready;
 }
 
-Test(mutants_descriptor, one_read_answers_for_all_writes_before_it)
+Test(descriptor_cost, one_read_answers_for_all_writes_before_it)
 {
 	struct queue_impl_descriptor descriptor = {.number = 0};
 	bool ready = true;
@@ -40,7 +40,7 @@ Test(mutants_descriptor, one_read_answers_for_all_writes_before_it)
 	queue_impl_descriptor_fini(&descriptor);
 }
 
-Test(mutants_descriptor, that_is_there_can_be_asked_for_when_there_are_no_more)
+Test(descriptor_cost, that_is_there_can_be_asked_for_when_there_are_no_more)
 {
 	const struct queue_options options = {.capacity = 1};
 	struct rlimit few, before;
@@ -59,7 +59,7 @@ Test(mutants_descriptor, that_is_there_can_be_asked_for_when_there_are_no_more)
 	cr_assert_eq(queue_destroy(queue), 0);
 }
 
-Test(mutants_descriptor, that_a_pop_has_left_up_is_lowered_by_the_next)
+Test(descriptor_cost, that_a_pop_has_left_up_is_lowered_by_the_next)
 {
 	const struct queue_options options = {.capacity = 1};
 	struct queue_bounded *queue;
