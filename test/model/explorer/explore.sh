@@ -52,6 +52,20 @@ ring exhaustive --stale 6 1 1 uu oso
 ring exhaustive --stale 6 2 1 U so
 ring exhaustive 1 0 UU u o
 ring exhaustive 1 2 uu O
+ring exhaustive --locked 1 0 u u o o
+ring exhaustive --locked 1 0 uo uo
+ring exhaustive --locked 1 0 uo uo c
+ring exhaustive --locked 1 0 uo uo o
+ring exhaustive --locked 1 0 uu u o
+ring exhaustive --locked 1 0 u uc o
+ring exhaustive --locked 1 0 UU u o
+ring exhaustive --locked 2 0 uo uo
+ring exhaustive --locked 2 0 uuo uo
+ring exhaustive --locked 2 0 uo uo o
+ring exhaustive --locked 2 0 uoc uo
+ring exhaustive --locked 2 0 UO uo
+ring exhaustive --locked 2 0 U c O
+ring exhaustive --locked 3 0 U uo
 ring-rseq exhaustive 1 0 u o
 ring-rseq exhaustive 1 0 uu oo
 ring-rseq exhaustive 1 0 u c o
@@ -72,6 +86,10 @@ ring exhaustive --stale 3 1 0 uu u o o
 ring exhaustive --stale 3 2 0 uu u oo
 ring exhaustive --stale 4 1 0 u u o o
 ring bounded --preemptions 3 1 0 uu uu oo oo
+ring exhaustive --locked 2 0 uu u oo
+ring exhaustive --locked 3 0 U u O
+ring bounded --locked --preemptions 3 2 0 U U O
+ring bounded --locked --preemptions 3 2 0 uo uo u
 ring bounded --preemptions 2 2 0 U uu O oo
 ring exhaustive 2 0 U uc O
 ring-rseq exhaustive 1 0 u u o

@@ -17,7 +17,10 @@
  *               Concurrency (POPL 2017), without the promises. Release sequences are those of C++20:
  *               read-modify-writes only. A write may come into the middle of the modification order,
  *               though not between a write and the read-modify-write that read it; with --append
- *               it comes last.
+ *               it comes last. With --locked a read-modify-write that acquires and releases is a
+ *               full fence besides, as it is on the machines that the library runs on: a locked
+ *               instruction of x86-64; on aarch64 CASAL (Arm Architecture Reference Manual, B2.3,
+ *               Barrier-ordered-before), or LDAXR and STLXR, as long as what acquires is LDAR.
  * Data races    of plain accesses are found by happens-before, with vector clocks.
  * Reduction.    The executions differ in which write each load reads, in modification order and in the
  *               order of sequentially consistent fences. Only what may change these is tried in
@@ -216,6 +219,7 @@ static unsigned n_outcomes;
 
 static bool middle = true, full, verbose;
 static unsigned stale_limit = 2, interruptions_limit = 1;
+bool explorer_locked;
 static unsigned long preemptions_limit = ~0ul, executions_limit = ~0ul;
 static unsigned long executions, blocked, cut;
 static char **arguments;
@@ -557,19 +561,28 @@ latest_of(unsigned where)
 
 /* The choices. */
 
+/* A fence in itself, when it succeeds: before and behind, with nothing in between. */
+static bool
+is_locked(const struct op *op)
+{
+	return explorer_locked && (op->kind == RMW || op->kind == PAIR) &&
+	       op->order == __ATOMIC_ACQ_REL;
+}
+
 /* Does this only if nothing newer is there, or appends? Then others' writes matter to it. */
 static bool
 is_latest(const struct op *op)
 {
-	return op->kind == PAIR || op->kind == RSEQ_PAIR || op->kind == RSEQ_MOVE ||
-	       op->kind == SLEEP || op->kind == WAKE ||
+	return is_locked(op) || op->kind == PAIR || op->kind == RSEQ_PAIR ||
+	       op->kind == RSEQ_MOVE || op->kind == SLEEP || op->kind == WAKE ||
 	       (!middle && (op->kind == STORE || op->kind == RMW));
 }
 
 static bool
 is_fence(const struct op *op)
 {
-	return op->kind == GLOBAL || op->kind == SLEEP || op->kind == WAKE || op->kind == FENCE;
+	return op->kind == GLOBAL || op->kind == SLEEP || op->kind == WAKE || op->kind == FENCE ||
+	       is_locked(op);
 }
 
 static bool
@@ -655,7 +668,7 @@ candidates_of(struct list *list, unsigned number, unsigned newer)
 			if (fails && !is_too_stale(thread, where, message))
 				offer(list, message, false);
 			else if (!fails && !messages[message].taken &&
-				 (middle || rank == location->n - 1))
+				 ((middle && !is_locked(op)) || rank == location->n - 1))
 				offer(list, message, true);
 		}
 		break;
@@ -1180,11 +1193,15 @@ atomic_change(struct op *op, void *address, unsigned size, bool *succeeds)
 	event = announce(op);
 	message = threads[current].chosen.message;
 	*succeeds = event->succeeds;
+	if (*succeeds && is_locked(op))
+		do_fence(current, __ATOMIC_SEQ_CST);
 	read_message(event, op->location[0], message, *succeeds ? op->order : op->failure);
 	old = event->value;
 	if (*succeeds)
 		write_message(event, op->location[0], message,
 			      changed(op->change, old, op->operand[0]) & mask, op->order, true);
+	if (*succeeds && is_locked(op))
+		do_fence(current, __ATOMIC_SEQ_CST);
 	conclude(event);
 	return old;
 }
@@ -1215,6 +1232,8 @@ explorer_cas_pair(void *pair, uint64_t low, uint64_t high, uint64_t new_low, uin
 		conclude(event);
 		return false;
 	}
+	if (is_locked(&op))
+		do_fence(current, __ATOMIC_SEQ_CST);
 	read_message(event, op.location[1], latest_of(op.location[1]), order);
 	read_message(event, op.location[0], message, order);
 	write_message(event, op.location[1], latest_of(op.location[1]), new_high, order, true);
@@ -1223,6 +1242,8 @@ explorer_cas_pair(void *pair, uint64_t low, uint64_t high, uint64_t new_low, uin
 	if (is_release(order))
 		see(&messages[latest_of(op.location[1])].view, op.location[0],
 		    latest_of(op.location[0]));
+	if (is_locked(&op))
+		do_fence(current, __ATOMIC_SEQ_CST);
 	conclude(event);
 	return true;
 }
@@ -1725,7 +1746,7 @@ by_text(const void *a, const void *b)
 static void
 usage(void)
 {
-	fprintf(stderr, "usage: [--append] [--full] [--stale N] [--preemptions N] "
+	fprintf(stderr, "usage: [--locked] [--append] [--full] [--stale N] [--preemptions N] "
 			"[--executions N] [--interruptions N] [--verbose] [ARGUMENT...]\n");
 	exit(2);
 }
@@ -1752,7 +1773,9 @@ main(int argc, char **argv)
 
 	(void)argc;
 	for (argv++; *argv && strncmp(*argv, "--", 2) == 0; argv++) {
-		if (strcmp(*argv, "--append") == 0)
+		if (strcmp(*argv, "--locked") == 0)
+			explorer_locked = true;
+		else if (strcmp(*argv, "--append") == 0)
 			middle = false;
 		else if (strcmp(*argv, "--full") == 0)
 			full = true;

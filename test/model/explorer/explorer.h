@@ -22,6 +22,9 @@ void explorer_name(const void *address, const char *name);
 /* A variable that each thread has its own of; zero at first. */
 void explorer_thread_local(void *address, size_t size);
 
+/* Are read-modify-writes full fences? See explorer.c. */
+extern bool explorer_locked;
+
 /* The number of the calling thread; 0 is main. */
 unsigned explorer_thread(void);
 
