@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# check.sh STEP...: runs steps of `make check`, those joined by a plus sign at the same time; "all"
-# stands for all of them but "model", which takes minutes of two processors and is for who changes
-# the ring, and "c11". Goes on after a failure; the last line says "N passed, M failed", and the exit
-# status is 1 when M is not 0.
+# check.sh STEP...: runs steps of `make check`, of those joined by plus signs as many at a time as
+# there are processors; "all" stands for all of them but "model", which takes minutes of two
+# processors and is for who changes the ring, and "c11". Goes on after a failure; the last line says
+# "N passed, M failed", and the exit status is 1 when M is not 0.
 #
 # Called by make, with MAKE and BUILD in the environment. Everything is built below $BUILD/check,
 # with warnings as errors.
@@ -15,10 +15,11 @@ here=$(dirname "$0")
 
 steps=$*
 # First the plain build, with the machine to itself. Programs that run beside others are stopped at
-# more places, which is what they are for.
-[ "$steps" != all ] ||
-	steps='gcc clang+programs+service address+thread aarch64-lse+aarch64-llsc progress+litmus
-		install+lint instructions+headers+man'
+# more places, which is what they are for. What takes longest comes first.
+if [ "$steps" = all ]; then
+	steps='gcc thread+address+clang+service+aarch64-lse+lint+aarch64-llsc+programs'
+	steps=$steps+progress+litmus+headers+install+man+instructions
+fi
 
 # To end within a quarter of an hour on two processors, each stress program runs so many seconds, and
 # not in every variant, and fault tests run in one; the address build is with c11 atomics, so there
@@ -53,21 +54,17 @@ variant()
 	report_prefix=
 }
 
-# together STEP...: at the same time; what they say comes one after another.
+# together STEP...: in this order, as many at a time as there are processors, up to 4; what one says
+# comes when it is done.
 together()
 {
-	outputs=
-	for part; do
-		output=$(mktemp) || exit
-		outputs="$outputs $output"
-		"$0" "$part" >"$output" 2>&1 &
-	done
-	wait
-	# Words are meant to be split: outputs is a list.
-	# shellcheck disable=SC2086
-	cat $outputs
-	# shellcheck disable=SC2086
-	rm -f $outputs
+	lanes=$(nproc)
+	[ "$lanes" -le 4 ] || lanes=4
+	# For the shell inside.
+	# shellcheck disable=SC2016
+	printf '%s\n' "$@" | xargs -P "$lanes" -I '{}' sh -c '
+		output=$("$0" "$1" 2>&1)
+		printf "%s\n" "$output" | flock "$RESULTS" cat' "$0" '{}'
 }
 
 # The scripts in test/programs drive the example programs as their users would. Each is one test,
