@@ -466,8 +466,9 @@ bench-peers:
 # LOOKS, how often something is looked at again, are 1 there: more is more of the same.
 MODEL := $(OUT)/model
 MODEL_CC := gcc
+MODEL_WARNINGS ?= $(WARNINGS) -Werror
 MODEL_HEADERS := $(HEADERS) $(wildcard lib/*.h test/model/*.h test/model/explorer/*.h)
-MODEL_CFLAGS := -std=c11 -O1 -g $(WARNINGS) -Werror -D_GNU_SOURCE -DQUEUE_ATOMICS_C11 -pthread \
+MODEL_CFLAGS := -std=c11 -O1 -g $(MODEL_WARNINGS) -D_GNU_SOURCE -DQUEUE_ATOMICS_C11 -pthread \
 	$(if $(filter x86_64,$(HOST)),-mcx16) -Iinclude -Ilib -Itest/model -Itest/model/explorer
 EXPLORED := -fsanitize=thread -Wno-tsan -U__SANITIZE_THREAD__ -include test/model/explorer/atomic.h \
 	-DLITMUS_EXPLORER
@@ -475,7 +476,7 @@ LITMUS := $(notdir $(basename $(wildcard test/model/litmus/*.c)))
 LITMUS_EXPLORED := $(LITMUS:%=$(MODEL)/explored/%)
 LITMUS_NATIVE := $(LITMUS:%=$(MODEL)/native/%)
 LITMUS_SECONDS ?= 1
-EXPLORED_PROGRAMS := $(patsubst %,$(MODEL)/explore-%,ring ring-rseq queue epoch)
+EXPLORED_PROGRAMS := $(patsubst %,$(MODEL)/explore-%,ring ring-rseq queue epoch bucket call)
 
 .PHONY: explore explore-programs explore-soak
 $(MODEL)/explorer.o: test/model/explorer/explorer.c test/model/explorer/explorer.h
@@ -521,8 +522,14 @@ $(MODEL)/explore-ring: test/model/explorer/explore_ring.c $(MODEL)/patient-ring.
 	$(call explored-program)
 $(MODEL)/explore-ring-rseq: test/model/explorer/explore_ring.c $(MODEL)/patient-ring.c lib/alloc.c
 	$(call explored-program,-DMODEL_RSEQ)
-$(MODEL)/explore-queue: test/model/explorer/explore_queue.c $(MODEL)/patient-ring.c \
-		$(patsubst %,lib/%.c,alloc queue wait descriptor)
+$(MODEL)/explore-queue: $(patsubst %,test/model/explorer/%.c,explore_queue machine) \
+		$(MODEL)/patient-ring.c $(patsubst %,lib/%.c,alloc queue wait descriptor)
+	$(call explored-program)
+$(MODEL)/explore-bucket: $(patsubst %,test/model/explorer/%.c,explore_bucket machine) \
+		$(MODEL)/patient-ring.c $(patsubst %,lib/%.c,alloc bucket wait)
+	$(call explored-program)
+$(MODEL)/explore-call: $(patsubst %,test/model/explorer/%.c,explore_call machine) \
+		$(patsubst %,lib/%.c,call wait)
 	$(call explored-program)
 $(MODEL)/explore-epoch: test/model/explorer/explore_epoch.c lib/epoch.c lib/alloc.c
 	$(call explored-program)

@@ -407,12 +407,10 @@ drain(struct queue_subscription *subscription)
 {
 	struct queue_bounded *queue = queue_of(subscription);
 	void *message;
-	int rc;
 
 	/* Until it says that it is closed: from then on no push that began before gets in. */
-	while ((rc = queue_try_pop(queue, &message)) != -EPIPE)
-		if (rc == 0)
-			queue_impl_drop(queue, message, QUEUE_DESTROYED);
+	while (queue_try_pop(queue, &message) == 0)
+		queue_impl_drop(queue, message, QUEUE_DESTROYED);
 }
 
 /* By a publish that has waited and is not done: it still walks through a snapshot. */

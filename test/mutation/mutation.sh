@@ -28,7 +28,7 @@
 #
 #   [c11|thread|address] unit PROGRAM [TEST]        of test/unit/PROGRAM.c, TEST as "suite/name"
 #   [c11|thread|address] stress PROGRAM ARGUMENTS   of test/stress/PROGRAM.c, for a second
-#   explore PROGRAM ARGUMENTS                       what explore.sh says
+#   explore PROGRAM ARGUMENTS                       of test/model/explorer/explore_PROGRAM.c
 #
 # When it does not, all unit tests and stress programs are run, natively and under ThreadSanitizer.
 # Everything happens in copies of the tree. Each check is also run without any mistake at first, and
@@ -180,16 +180,14 @@ run_check()
 	esac
 	kind=$1
 	shift
-	if [ "$kind" = explore ]; then
-		(cd "$tree" && BUILD=out CC=$cc exec timeout -k 5 "$limit" test/mutation/explore.sh "$@") \
-			>"$tree/output" 2>&1 </dev/null
-		return
-	fi
-	program=test/$kind/$1
+	case $kind in
+	explore) program=model/explore-$1 ;;
+	*) program=test/$kind/$1 ;;
+	esac
 	shift
 	# shellcheck disable=SC2086
-	$make -s --no-print-directory -C "$tree" BUILD=out PEERS=no CC="$cc" $settings \
-		"$out/$program" >"$tree/output" 2>&1 </dev/null || return 2
+	$make -s --no-print-directory -C "$tree" BUILD=out PEERS=no MODEL_WARNINGS=-w CC="$cc" \
+		$settings "$out/$program" >"$tree/output" 2>&1 </dev/null || return 2
 	case $kind-$# in
 	unit-*)
 		# The stand-in for Criterion takes parts of names and runs everything.

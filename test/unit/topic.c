@@ -1429,6 +1429,25 @@ Test(topic, a_new_subscription_has_counted_nothing)
 	finish();
 }
 
+Test(topic, what_was_filtered_stays_counted_when_others_come_and_go)
+{
+	struct queue_subscription_options options = options_for(QUEUE_ABORT, 4);
+	struct queue_subscription *subscription;
+	int i;
+
+	options.any_of = 1;
+	make_topic();
+	subscription = subscribe_with(&options);
+	for (i = 1; i <= 3; i++)
+		cr_assert_eq(publish(i, 2), 0);
+	cr_assert_eq(publish(4, 1), 1);
+	end(subscribe(QUEUE_ABORT, 1));
+	cr_assert_eq(topic_stats().retired, 0);
+	cr_assert_eq(stats_of(subscription).filtered, 3);
+	cr_assert_eq(pop(subscription), 4);
+	finish();
+}
+
 /* I3, for every policy, with a filter, and with pops in between. */
 Test(topic, every_publish_is_delivered_filtered_or_refused)
 {
@@ -2066,6 +2085,26 @@ Test(topic, unsubscribe_wakes_a_publisher_that_waits, .timeout = 60)
 	expect_delivery(other.delivery, DELIVERY(.closed = 1));
 	cr_assert_eq(releases(2), 1);
 	cr_assert_eq(world.drops, 1);
+	finish();
+}
+
+Test(topic, a_publisher_that_waits_keeps_back_nothing_of_other_topics, .timeout = 60)
+{
+	struct queue_subscription_options options = {.capacity = 1, .on_end = note_end};
+	struct queue_subscription *subscription;
+	struct other other = {.rc = -1};
+	struct queue_topic *elsewhere;
+	int ends = 0;
+
+	publish_into_full(&other);
+	options.context = &ends;
+	cr_assert_eq(queue_topic_create(&elsewhere, NULL), 0);
+	cr_assert_eq(queue_topic_subscribe(elsewhere, &options, &subscription), 0);
+	end(subscription);
+	cr_assert_eq(ends, 1);
+	cr_assert_eq(queue_topic_destroy(elsewhere), 0);
+	end(other.subscription);
+	join(&other);
 	finish();
 }
 

@@ -38,7 +38,7 @@ ring exhaustive 1 0 u uc o
 ring exhaustive 1 0 uu c o
 ring exhaustive 1 0 u c o
 ring exhaustive 1 0 uu c oo
-ring exhaustive 2 0 U U O
+ring exhaustive --stale 2 2 0 U U O
 ring exhaustive 2 0 U c O
 ring exhaustive 3 0 U u O
 ring exhaustive 1 1 uu o o
@@ -73,13 +73,32 @@ ring-rseq exhaustive 2 0 U O
 ring-rseq exhaustive 1 1 u o o
 ring-rseq exhaustive 1 2 u u o
 ring-rseq exhaustive 1 3 uuc ooo
-queue exhaustive fence 1 p o
-queue exhaustive barrier 1 p o
-queue exhaustive --stale 1 fence 1 pp oo
-queue exhaustive --stale 1 fence 1 p c o
-queue exhaustive --stale 1 fence 1 t f
+queue exhaustive fence b o
+queue exhaustive barrier b o
+queue exhaustive fence u o
+queue exhaustive fence c o
+queue exhaustive --stale 2 fence bb OO
+queue exhaustive fence i w
+queue exhaustive barrier i w
+queue exhaustive fence u i w
+queue exhaustive fence u f
+queue exhaustive fence c f
+queue exhaustive fencef c t
+queue exhaustive fencep ut ut
+queue exhaustive barriers bb oo
+queue exhaustive --stale 1 fence bb oo
 epoch exhaustive fence 1
+epoch exhaustive fence 1 crowd
 epoch exhaustive barrier 1
+epoch exhaustive barrier 1 crowd
+bucket exhaustive 11 A
+bucket exhaustive 4 AB
+bucket exhaustive 31 rA
+call exhaustive wait
+call exhaustive look
+call exhaustive cancel
+call exhaustive refused
+call exhaustive fd
 '
 soak='
 ring exhaustive --stale 3 1 0 uu u o o
@@ -97,15 +116,20 @@ ring-rseq exhaustive 1 0 uo uo
 ring-rseq bounded --preemptions 3 2 0 u u oo
 ring-rseq bounded --preemptions 3 2 0 U u O
 ring-rseq bounded --preemptions 2 1 0 u u o o
-queue exhaustive barrier 1 t f
-queue bounded --preemptions 3 fence 1 pp o o
-queue bounded --preemptions 3 fence 1 p c o o
-queue bounded --preemptions 3 fence 1 f p o
+queue exhaustive fence b c o
+queue exhaustive fencep Uo b
+queue exhaustive fences bb oo
+queue exhaustive barrier u f
+queue bounded --preemptions 3 fence bb o o
+queue bounded --preemptions 3 fence b c o o
+queue bounded --preemptions 3 fence f b o
+queue bounded --preemptions 3 fencef u t
+queue bounded --preemptions 3 barrierf u t
+queue bounded --preemptions 3 fence u t f
 epoch exhaustive fence 2
 epoch exhaustive barrier 2
-queue exhaustive fence 1 pp oo
-queue exhaustive fence 1 p c o
-queue exhaustive fence 1 t f
+bucket exhaustive 1 ABA
+bucket exhaustive 11 AB
 '
 
 # explore DIRECTORY PROGRAM KIND ARGUMENT...

@@ -2,17 +2,18 @@
 /*
  * Epochs as they are in lib/, for the explorer.
  *
- *	epoch fence|barrier READERS
+ *	epoch fence|barrier READERS [crowd]
  *
  * Readers enter, look, use what they find, and leave, twice; a thread unlinks it and frees it if it may.
  * What is freed is overwritten: the explorer reports a data race if a reader was still using it.
- * fence: membarrier(2) is not there.
+ * fence: membarrier(2) is not there. crowd: readers cannot have a record of their own.
  */
 #include "explorer.h"
 
 #include "epoch_impl.h"
 #include "wait_impl.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +22,7 @@
 
 const char *explorer_argument(int i);
 
-static bool has_barrier;
+static bool has_barrier, in_crowd;
 static uint64_t word;
 static int thing;
 static unsigned freed;
@@ -56,7 +57,7 @@ pthread_key_create(pthread_key_t *key, void (*destroy)(void *))
 {
 	(void)destroy;
 	*key = 1;
-	return 0;
+	return in_crowd ? EAGAIN : 0;
 }
 
 int
@@ -112,6 +113,7 @@ main(void)
 	char text[32];
 
 	has_barrier = strcmp(explorer_argument(0), "barrier") == 0;
+	in_crowd = explorer_argument(2) != NULL;
 	explorer_thread_local(&queue_impl_reader_of_thread, sizeof queue_impl_reader_of_thread);
 	explorer_name(&word, "word");
 	explorer_name(&queue_impl_epoch, "epoch");

@@ -1,166 +1,96 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The bounded queue as it is in include/ and lib/, for the explorer: what waits, and who wakes it.
+ * The bounded queue as it is in include/ and lib/, with capacity 1, for the explorer: what waits, who
+ * wakes it, and what is told besides.
  *
- *	queue fence|barrier CAPACITY CALLS...
+ *	queue WORLD CALLS...
  *
- * Who orders for WAIT1: each notifier by a fence, or who waits by membarrier(2). CALLS as in explore_ring.c: p
- * is a push that waits for room, t a push that does not, o a pop that waits, c close, f queue_fd.
+ * WORLD begins with fence, where each notifier orders for WAIT1 by a fence, or barrier, where who waits
+ * does by membarrier(2); behind it, letters: f there is a descriptor from the beginning; s one thread
+ * pushes and one pops, by promise, and the queue finds out by itself whether it needs fences; p pushes
+ * carry probes. CALLS is what one thread does, a letter for each call: u try_push, U push_n of 1, b
+ * push that waits for room, o pop that waits, t try_pop, O pop_n that waits, w the same until it is
+ * interrupted, i interrupts that, c close, f fd.
  *
- * Checked: nobody sleeps for ever beside what he waits for (the explorer reports a deadlock), and
- * what goes in comes out.
+ * Checked: nobody sleeps for ever beside what he waits for (the explorer reports a deadlock); what went
+ * in comes out once, or is there in the end, with what was written into it; the descriptor is readable
+ * in the end exactly if there is an item, or the queue is closed; a probe measures its own item.
  */
 #include "explorer.h"
+#include "machine.h"
 
-#include "eventfd_impl.h"
 #include "queue_impl.h"
-#include "wait_impl.h"
 
-#include <conveyor/clock.h>
 #include <conveyor/queue.h>
 
-#include <linux/futex.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #define THREADS 4
 #define ITEMS 4
 
-const char *explorer_argument(int i);
-ptrdiff_t queue_impl_rseq_area(void);
-void queue_impl_rseq_interrupt(void);
+struct role {
+	const char *calls;
+	unsigned begun, in, out;
+	int items[ITEMS];
+};
 
 static _Alignas(QUEUE_RING_ALIGNMENT) unsigned char memory[8192];
 static struct queue_bounded *queue;
-static bool has_barrier;
+static struct role roles[THREADS];
+static uint32_t interrupted;
 
-static struct role {
-	const char *calls;
-	unsigned pushed, popped;
-	int items[ITEMS];
-} roles[THREADS];
-static unsigned n_roles;
-
-/* The system. */
-
-ptrdiff_t
-queue_impl_rseq_area(void)
+static void
+push(struct role *role, char how)
 {
-	return 0;
-}
+	int *own = &role->items[role->begun++], rc;
+	void *item = own;
 
-void
-queue_impl_rseq_interrupt(void)
-{
-}
-
-uint64_t
-queue_now(void)
-{
-	return 1;
-}
-
-/* One processor: nobody polls before he sleeps. */
-long
-sysconf(int name)
-{
-	(void)name;
-	return 1;
-}
-
-long
-syscall(long number, ...)
-{
-	const uint32_t *word;
-	long operation, value;
-	va_list list;
-
-	va_start(list, number);
-	if (number == SYS_membarrier) {
-		va_end(list);
-		if (!has_barrier)
-			return -1;
-		explorer_membarrier();
-		return 0;
+	*own = 1;
+	if (how == 'U') {
+		rc = queue_push_n(queue, &item, 1);
+		rc = rc > 0 ? 0 : rc == 0 ? -EAGAIN : rc;
+	} else {
+		rc = how == 'b' ? queue_push(queue, item) : queue_try_push(queue, item);
 	}
-	word = va_arg(list, const uint32_t *);
-	operation = va_arg(list, long);
-	value = va_arg(list, long);
-	va_end(list);
-	explorer_assert(number == SYS_futex);
-	if ((operation & FUTEX_CMD_MASK) == FUTEX_WAKE)
-		return explorer_futex_wake(word, (int)value);
-	explorer_futex_wait(word, (uint32_t)value);
-	return 0;
+	explorer_assert(rc == 0 || rc == -EPIPE || (how != 'b' && rc == -EAGAIN));
+	role->in += rc == 0;
 }
 
-/* An eventfd(2): a count, read and written by system calls, which are full fences. */
-static uint64_t count;
-
-int
-queue_impl_eventfd_open(void)
+static bool
+is_interrupted(void *unused)
 {
-	return 3;
-}
-
-void
-queue_impl_eventfd_close(int number)
-{
-	(void)number;
-}
-
-void
-queue_impl_eventfd_raise(int number)
-{
-	(void)number;
-	queue_impl_fence_full();
-	(void)queue_impl_fetch_add_acq_rel(&count, 1);
-	queue_impl_fence_full();
-}
-
-uint64_t
-queue_impl_eventfd_lower(int number)
-{
-	uint64_t was = 0;
-
-	(void)number;
-	queue_impl_fence_full();
-	while (!queue_impl_cas_acq_rel(&count, &was, 0))
-		continue;
-	queue_impl_fence_full();
-	return was;
-}
-
-/* The program. */
-
-static void
-push(struct role *role, bool waits)
-{
-	int *item = &role->items[role->pushed], rc;
-
-	*item = 1;
-	rc = waits ? queue_push_until(queue, item, QUEUE_NEVER) : queue_try_push(queue, item);
-	explorer_assert(rc == 0 || rc == -EPIPE || (!waits && rc == -EAGAIN));
-	if (rc == 0)
-		role->pushed++;
+	(void)unused;
+	return queue_impl_load32_rlx(&interrupted) != 0;
 }
 
 static void
-pop(struct role *role)
+pop(struct role *role, char how)
 {
 	void *item = NULL;
-	int rc = queue_pop(queue, &item);
+	int rc;
 
-	explorer_assert(rc == 0 || rc == -EPIPE);
-	if (rc)
+	switch (how) {
+	case 'o':
+		rc = queue_pop(queue, &item);
+		break;
+	case 't':
+		rc = queue_try_pop(queue, &item);
+		break;
+	case 'O':
+		rc = queue_pop_n(queue, &item, 1);
+		break;
+	default:
+		rc = queue_impl_pop_n_unless(queue, &item, 1, is_interrupted, NULL);
+	}
+	explorer_assert(rc >= 0 || rc == -EPIPE || (how == 't' && rc == -EAGAIN) ||
+			(how == 'w' && rc == -ECANCELED));
+	if (rc < 0)
 		return;
 	explorer_assert(*(int *)item == 1);
 	*(int *)item = 2;
-	role->popped++;
+	role->out++;
 }
 
 static void *
@@ -171,18 +101,26 @@ act(void *argument)
 
 	for (call = role->calls; *call; call++)
 		switch (*call) {
-		case 'p':
-		case 't':
-			push(role, *call == 'p');
+		case 'u':
+		case 'U':
+		case 'b':
+			push(role, *call);
 			break;
 		case 'o':
-			pop(role);
+		case 't':
+		case 'O':
+		case 'w':
+			pop(role, *call);
+			break;
+		case 'i':
+			queue_impl_store32_rlx(&interrupted, 1);
+			queue_impl_interrupt(queue);
 			break;
 		case 'c':
 			(void)queue_close(queue);
 			break;
 		case 'f':
-			(void)queue_fd(queue);
+			explorer_assert(queue_fd(queue) >= 0);
 			break;
 		default:
 			explorer_fail("there is no such call");
@@ -190,54 +128,74 @@ act(void *argument)
 	return NULL;
 }
 
-int
-main(void)
+/* As where a locked instruction is no fence, and straight to sleep. */
+static void
+set_up(const char *world)
 {
-	struct queue_options options = {.policy = QUEUE_BLOCK};
-	unsigned i, pushed = 0, popped = 0;
-	pthread_t threads[THREADS];
-	bool watched = false;
-	char text[32];
-	void *item;
+	struct queue_options options = {.capacity = 1, .policy = QUEUE_BLOCK};
 	int rc;
 
-	memset(roles, 0, sizeof roles);
-	queue_impl_store_rlx(&count, 0);
-	has_barrier = strcmp(explorer_argument(0), "barrier") == 0;
-	options.capacity = (uint64_t)(explorer_argument(1)[0] - '0');
-	queue = (struct queue_bounded *)memory;
+	machine_has_barrier = *world == 'b';
+	world += strlen(machine_has_barrier ? "barrier" : "fence");
+	if (strchr(world, 's'))
+		options.flags = QUEUE_SINGLE_PRODUCER | QUEUE_SINGLE_CONSUMER;
+	queue = (struct queue_bounded *)(void *)memory;
 	rc = queue_init(queue, sizeof memory, &options);
 	explorer_assert(rc == 0);
-	/* On x86-64 it would rely on the ring's locked instructions, which the explorer has not. */
-	queue->fence = !has_barrier;
-	queue->not_empty.barrier = queue->not_full.barrier = has_barrier;
-	/* No push carries a probe: that is another matter. */
-	queue->sample_mask = UINT64_MAX;
+	if (options.flags == 0) {
+		queue->fence = !machine_has_barrier;
+		queue->not_empty.barrier = queue->not_full.barrier = machine_has_barrier;
+	}
+	queue->not_empty.spin = queue->not_full.spin = 0;
+	if (!strchr(world, 'p'))
+		queue->sample_mask = UINT64_MAX;
+	if (strchr(world, 'f'))
+		explorer_assert(queue_fd(queue) >= 0);
 	explorer_name(&queue->not_empty.word, "not_empty");
 	explorer_name(&queue->not_full.word, "not_full");
 	explorer_name(&queue->descriptor.state, "descriptor");
 	explorer_name(&queue->ring.tail, "tail");
 	explorer_name(&queue->ring.head, "head");
 	explorer_name(&queue->ring.slots[0].low, "slot 0 seq");
-	explorer_name(&count, "eventfd");
-	for (n_roles = 0; n_roles < THREADS && explorer_argument(2 + (int)n_roles); n_roles++)
-		roles[n_roles].calls = explorer_argument(2 + (int)n_roles);
-	for (i = 0; i < n_roles; i++) {
-		watched = watched || strchr(roles[i].calls, 'f');
+}
+
+int
+main(void)
+{
+	const char *world = explorer_argument(0);
+	bool watched = strchr(world + 1, 'f') != NULL, closed = false;
+	unsigned n, i, in = 0, out = 0;
+	pthread_t threads[THREADS];
+	char text[32];
+	void *item;
+
+	memset(roles, 0, sizeof roles);
+	interrupted = 0;
+	set_up(world);
+	for (n = 0; n < THREADS && explorer_argument((int)n + 1); n++) {
+		roles[n].calls = explorer_argument((int)n + 1);
+		watched = watched || strchr(roles[n].calls, 'f');
+		closed = closed || strchr(roles[n].calls, 'c');
+	}
+	for (i = 0; i < n; i++)
 		(void)pthread_create(&threads[i], NULL, act, &roles[i]);
-	}
-	for (i = 0; i < n_roles; i++) {
+	for (i = 0; i < n; i++)
 		(void)pthread_join(threads[i], NULL);
-		pushed += roles[i].pushed;
-		popped += roles[i].popped;
+	for (i = 0; i < n; i++) {
+		in += roles[i].in;
+		out += roles[i].out;
 	}
-	/* At rest, the descriptor is up exactly if there is something, or it is closed. */
+	explorer_assert(queue_depth_approx(queue) == in - out);
+	/* The threads' clocks differ by so much at most, and none moves. */
+	explorer_assert(queue_impl_load_rlx(&queue->sojourn_max) < THREADS);
 	if (watched)
-		explorer_assert((count != 0) == queue_impl_is_ready(queue));
-	(void)snprintf(text, sizeof text, "%u,%u", pushed, popped);
+		explorer_assert(machine_is_readable() == (in > out || closed));
+	(void)snprintf(text, sizeof text, "%u,%u", in, out);
 	explorer_outcome(text);
-	while (queue_try_pop(queue, &item) == 0)
-		popped++;
-	explorer_assert(pushed == popped);
+	while (queue_try_pop(queue, &item) == 0) {
+		explorer_assert(*(int *)item == 1);
+		out++;
+	}
+	explorer_assert(in == out);
 	return 0;
 }

@@ -34,7 +34,8 @@
  *               sequentially consistent have a fence before them, which is more than C11 says; the
  *               library has none. A swap of a pair sees the latest of both halves when it succeeds.
  *               A thread that reads the same write of a location again and again does so at most
- *               --stale times once there is a newer one: else each loop would be endless.
+ *               --stale times once there is a newer one: else each loop would be endless. Where it
+ *               has to look more often before it does something, that is not seen.
  *               --preemptions bounds how often a thread is left that could go on, as in Musuvathi,
  *               Qadeer, Iterative Context Bounding (PLDI 2007); what that cuts off is not seen.
  *
@@ -218,7 +219,7 @@ static char outcomes[OUTCOMES][64];
 static unsigned n_outcomes;
 
 static bool middle = true, full, verbose;
-static unsigned stale_limit = 2, interruptions_limit = 1;
+static unsigned stale_limit = 4, interruptions_limit = 1;
 bool explorer_locked;
 static unsigned long preemptions_limit = ~0ul, executions_limit = ~0ul;
 static unsigned long executions, blocked, cut;

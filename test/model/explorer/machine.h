@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef MUTATION_MACHINE_H
-#define MUTATION_MACHINE_H
+#ifndef MODEL_EXPLORER_MACHINE_H
+#define MODEL_EXPLORER_MACHINE_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A bucket between a thread that takes and one that sets another rate.
+ * A bucket as it is in lib/, for the explorer, between a thread that takes and one that sets another rate.
  *
  *	bucket TAKES CHANGES
  *
- * TAKES: a digit for each take, of so many tokens. CHANGES: A or B for each set, to one of two rates,
+ * TAKES: a digit for each take, of so many tokens; a asks how many there are, w when there will be 2.
+ * CHANGES: A or B for each set, to one of two rates,
  * or r for a refund of 1. What the takes answer, and what is left, must come out in some order in
  * which one thread does all of that, each call a step.
  */
@@ -48,6 +49,10 @@ static const char *takes, *changes;
 static int
 take(struct queue_bucket *from, char what)
 {
+	if (what == 'a')
+		return (int)queue_bucket_available_approx(from, MACHINE_NOW);
+	if (what == 'w')
+		return (int)queue_bucket_when(from, 2, MACHINE_NOW);
 	return queue_bucket_take_at(from, (uint64_t)(what - '0'), MACHINE_NOW);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What lies below the library, for programs under the explorer (test/model/explorer): the system
- * calls that it makes, its clock and its event descriptors. There are no restartable sequences.
+ * What lies below the library, for programs under the explorer: the system calls that it makes, its
+ * clock and its event descriptors. There are no restartable sequences.
  */
 #include "machine.h"
 
