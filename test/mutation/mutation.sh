@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# mutation.sh [--only PATTERN] [--jobs N] [--limit SECONDS] [--listed] [--list]: breaks the library on purpose,
-# in one small place after the other, and shows which test notices. The exit status is 1 when a
-# mistake survives all tests, when its text is not found exactly once, or does not compile.
+# mutation.sh [--only PATTERN] [--jobs N] [--limit SECONDS] [--listed] [--list]: breaks the library
+# on purpose, in one small place after the other, and shows which test notices. The exit status is 1
+# when a mistake survives all tests, when its text is not found exactly once, or does not compile.
 #
 #   --only     those whose name matches a pattern of the shell, such as 'ring/*'; may be repeated
 #   --jobs     so many at a time, 2

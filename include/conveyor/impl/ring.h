@@ -27,6 +27,11 @@
  *    no answer tells of what others did after it.
  *  - any capacity up to the number of slots: position p may be filled once p - capacity is taken.
  *
+ * That the answers of all calls are those of one order takes a little more than acquire and
+ * release: nothing may pass a swap, neither way. Locked instructions of x86-64 are such, and on
+ * aarch64 CASAL, or LDAXR and STLXR where what acquires is LDAR; C11 does not say it of the swap.
+ * Where plain stores fill slots or move ends, full and empty may be news that is a store buffer old.
+ *
  * Who moves the tail (the head) as the only thread so far does it by a plain store as well, in a
  * restartable sequence that is guarded by a word naming the thread: the bias of biased locking
  * (Kawachiya, Koseki, Onodera, OOPSLA 2002), applied to the ends of a queue. The second thread that

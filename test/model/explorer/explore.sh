@@ -1,27 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# explore.sh DIRECTORY [soak]: runs the library's own files, built into the programs in DIRECTORY, under
-# the explorer, one line for each configuration; soak: the larger ones. The exit status is 1 when one
-# fails, or is not exhaustive though it should be. JOBS run at a time, 2.
+# explore.sh DIRECTORY [soak]: runs the library's own files, built into the programs in DIRECTORY,
+# under the explorer, one line for each configuration; soak: the larger ones. The exit status is 1
+# when one fails, or is not exhaustive though it should be. JOBS run at a time, 2.
 set -u
 jobs=${JOBS:-2}
 
-# Orders of the ring that can be weakened, one at a time, without anything here noticing, and why:
-#  - the acquire of a swap of tail, head: what it expects was loaded from there with acquire, and no
-#    value comes twice.
-#  - of the load of seq and the swap of the slot in swap_in, seal: one acquire would do, for the same
-#    reason; seal's needs none to be right about the end.
-#  - mode in push and pop, that is, the inline halves: closed leads to the slow halves, which load it
-#    again with acquire; otherwise it is only compared.
-#  - tail in push, push_n: is_next loads filled, or the slot, with acquire; a single producer's is his own.
-#  - producer, consumer, and the count of revocations: membarrier(2) has been between; and all that is
-#    for x86-64 only, where these orders cost nothing.
-#  - head in pop, pop_n: the slot's seq orders; nobody is promised what another pop did before.
-#  - mode in fill_n: the same as in push.
-# Not reached by configurations this small, and no proof: look_at_head's second load (64 positions and
-# more), filled as stored after a full ring or an overtaken push (push_slow), head as stored by a single
-# consumer in pop_slow.
+# What each order in the library is for is in test/mutation/orders.checks: the line that fails
+# without it.
 #
 # PROGRAM exhaustive|bounded ARGUMENT...: what explore_PROGRAM.c says about arguments.
 quick='
@@ -66,6 +53,7 @@ ring exhaustive --locked 2 0 uoc uo
 ring exhaustive --locked 2 0 UO uo
 ring exhaustive --locked 2 0 U c O
 ring exhaustive --locked 3 0 U uo
+ring exhaustive 1 0 uc s
 ring-rseq exhaustive 1 0 u o
 ring-rseq exhaustive 1 0 uu oo
 ring-rseq exhaustive 1 0 u c o
@@ -92,6 +80,8 @@ epoch exhaustive fence 1 crowd
 epoch exhaustive barrier 1
 epoch exhaustive barrier 1 crowd
 bucket exhaustive 11 A
+bucket exhaustive 11 BA
+bucket exhaustive a AB
 bucket exhaustive 4 AB
 bucket exhaustive 31 rA
 call exhaustive wait
@@ -99,6 +89,16 @@ call exhaustive look
 call exhaustive cancel
 call exhaustive refused
 call exhaustive fd
+message exhaustive 2
+message exhaustive 3
+topic exhaustive fence1 p t
+topic exhaustive fence1 p x
+topic exhaustive barrier1 p x
+topic exhaustive fence1 p c
+topic exhaustive fence1 s p
+topic exhaustive fence1 sp x
+topic exhaustive fence1f pt q
+topic exhaustive fence1w pp x
 '
 soak='
 ring exhaustive --stale 3 1 0 uu u o o
@@ -128,6 +128,10 @@ queue bounded --preemptions 3 barrierf u t
 queue bounded --preemptions 3 fence u t f
 epoch exhaustive fence 2
 epoch exhaustive barrier 2
+ring bounded --preemptions 2 3 0 u u uo
+topic exhaustive fence1 p p t
+topic exhaustive fence1 p s x
+topic exhaustive fence1 p x c
 bucket exhaustive 1 ABA
 bucket exhaustive 11 AB
 '

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A bucket as it is in lib/, for the explorer, between a thread that takes and one that sets another rate.
+ * A bucket as it is in lib/, for the explorer, between a thread that takes and one that sets
+ * another rate.
  *
  *	bucket TAKES CHANGES
  *
- * TAKES: a digit for each take, of so many tokens; a asks how many there are, w when there will be 2.
- * CHANGES: A or B for each set, to one of two rates,
- * or r for a refund of 1. What the takes answer, and what is left, must come out in some order in
- * which one thread does all of that, each call a step.
+ * TAKES: a digit for each take, of so many tokens; a asks how many there are, w when there will be
+ * 2. CHANGES: A or B for each set, to one of two rates, or r for a refund of 1. What the takes
+ * answer, and what is left, must come out in some order in which one thread does all of that, each
+ * call a step.
  */
 #include "explorer.h"
 #include "machine.h"

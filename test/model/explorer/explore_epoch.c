@@ -4,9 +4,9 @@
  *
  *	epoch fence|barrier READERS [crowd]
  *
- * Readers enter, look, use what they find, and leave, twice; a thread unlinks it and frees it if it may.
- * What is freed is overwritten: the explorer reports a data race if a reader was still using it.
- * fence: membarrier(2) is not there. crowd: readers cannot have a record of their own.
+ * Readers enter, look, use what they find, and leave, twice; a thread unlinks it and frees it if it
+ * may. What is freed is overwritten: the explorer reports a data race if a reader was still using
+ * it. fence: membarrier(2) is not there. crowd: readers cannot have a record of their own.
  */
 #include "explorer.h"
 

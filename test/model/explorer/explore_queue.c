@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The bounded queue as it is in include/ and lib/, with capacity 1, for the explorer: what waits, who
- * wakes it, and what is told besides.
+ * The bounded queue as it is in include/ and lib/, with capacity 1, for the explorer: what waits,
+ * who wakes it, and what is told besides.
  *
  *	queue WORLD CALLS...
  *
- * WORLD begins with fence, where each notifier orders for WAIT1 by a fence, or barrier, where who waits
- * does by membarrier(2); behind it, letters: f there is a descriptor from the beginning; s one thread
- * pushes and one pops, by promise, and the queue finds out by itself whether it needs fences; p pushes
- * carry probes. CALLS is what one thread does, a letter for each call: u try_push, U push_n of 1, b
- * push that waits for room, o pop that waits, t try_pop, O pop_n that waits, w the same until it is
- * interrupted, i interrupts that, c close, f fd.
+ * WORLD begins with fence, where each notifier orders for WAIT1 by a fence, or barrier, where who
+ * waits does by membarrier(2); behind it, letters: f there is a descriptor from the beginning; s
+ * one thread pushes and one pops, by promise, and the queue finds out by itself whether it needs
+ * fences; p pushes carry probes. CALLS is what one thread does, a letter for each call: u try_push,
+ * U push_n of 1, b push that waits for room, o pop that waits, t try_pop, O pop_n that waits, w the
+ * same until it is interrupted, i interrupts that, c close, f fd.
  *
- * Checked: nobody sleeps for ever beside what he waits for (the explorer reports a deadlock); what went
- * in comes out once, or is there in the end, with what was written into it; the descriptor is readable
- * in the end exactly if there is an item, or the queue is closed; a probe measures its own item.
+ * Checked: nobody sleeps for ever beside what he waits for (the explorer reports a deadlock); what
+ * went in comes out once, or is there in the end, with what was written into it; the descriptor is
+ * readable in the end exactly if there is an item, or the queue is closed; a probe measures its own
+ * item.
  */
 #include "explorer.h"
 #include "machine.h"

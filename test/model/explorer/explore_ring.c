@@ -4,19 +4,20 @@
  *
  *	ring CAPACITY FLAGS CALLS...
  *
- * FLAGS are roles as a number. CALLS is what one thread does, a letter for each call: u push, o pop,
- * U push_n of 2, O pop_n of 2, c close, s statistics. MODEL_RSEQ: with restartable sequences.
+ * FLAGS are roles as a number. CALLS is what one thread does, a letter for each call: u push, o
+ * pop, U push_n of 2, O pop_n of 2, c close, s statistics. MODEL_RSEQ: with restartable sequences.
  *
- * Checked: there is one order of all calls, in which each thread's come as it made them, such that a
- * bounded queue would have answered the same, one after the other, those that main makes in the end
- * included. Of push_n and pop_n each item is a call; so is their finding that there is no more. What
- * was written into an item before the push is there after the pop (the explorer reports a data race
- * otherwise); what was done before close comes before what is done after a call that says so (RING5).
- * Where one thread does all pops: what it did before a pop comes before what is done after the push
- * that uses the place again (RING4).
+ * Checked: there is one order of all calls, in which each thread's come as it made them, such that
+ * a bounded queue would have answered the same, one after the other, those that main makes in the
+ * end included. Of push_n and pop_n each item is a call; so is their finding that there is no more.
+ * What was written into an item before the push is there after the pop (the explorer reports a data
+ * race otherwise); what was done before close comes before what is done after a call that says so
+ * (RING5). Where one thread does all pops: what it did before a pop comes before what is done after
+ * the push that uses the place again (RING4).
  *
- * Where the ring publishes by plain stores, and by C11, in which a read-modify-write is no fence, full
- * and empty may be old news, as queue_ring(3) says; but not what the thread itself knows better.
+ * Where the ring publishes by plain stores, and by C11, in which a read-modify-write is no fence,
+ * full and empty may be old news, as queue_ring(3) says; but not what the thread itself knows
+ * better.
  */
 #include "explorer.h"
 
@@ -267,6 +268,8 @@ look_at_stats(struct role *role)
 	explorer_assert(stats.depth <= capacity);
 	explorer_assert(stats.pushed >= stats.popped);
 	role->known = (unsigned)stats.pushed;
+	if (stats.closed)
+		is_closed();
 }
 
 static void *

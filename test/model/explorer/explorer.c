@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * An explorer of small concurrent programs: it runs a program again and again until it has seen every
- * order in which its threads can take their steps, and every value that each load may see by the
- * memory model of C11. It reports a failed assertion, a data race, a deadlock, or an execution
+ * An explorer of small concurrent programs: it runs a program again and again until it has seen
+ * every order in which its threads can take their steps, and every value that each load may see by
+ * the memory model of C11. It reports a failed assertion, a data race, a deadlock, or an execution
  * without end, with the trace that leads there.
  *
- * How.          The program is compiled with -fsanitize=thread but not linked with that library: the
- *               functions that the compiler calls for each access are here. pthread_create and
+ * How.          The program is compiled with -fsanitize=thread but not linked with that library:
+ *               the functions that the compiler calls for each access are here. pthread_create and
  *               pthread_join are here too; threads are coroutines. An access that is atomic is a
  *               step, at which another thread may go on. Everything is deterministic but for the
  *               choices made here, so a prefix of choices can be repeated and continued otherwise.
- * Memory.       Each location keeps all its writes, in modification order, each with the view of who
- *               wrote it: what he knew then of all locations. A load takes any write that is not
+ * Memory.       Each location keeps all its writes, in modification order, each with the view of
+ *               who wrote it: what he knew then of all locations. A load takes any write that is not
  *               older than its thread's view; what it does to the view depends on the orders, as in
  *               Kang, Hur, Lahav, Vafeiadis, Dreyer, A Promising Semantics for Relaxed-Memory
  *               Concurrency (POPL 2017), without the promises. Release sequences are those of C++20:
@@ -22,8 +22,8 @@
  *               instruction of x86-64; on aarch64 CASAL (Arm Architecture Reference Manual, B2.3,
  *               Barrier-ordered-before), or LDAXR and STLXR, as long as what acquires is LDAR.
  * Data races    of plain accesses are found by happens-before, with vector clocks.
- * Reduction.    The executions differ in which write each load reads, in modification order and in the
- *               order of sequentially consistent fences. Only what may change these is tried in
+ * Reduction.    The executions differ in which write each load reads, in modification order and in
+ *               the order of sequentially consistent fences. Only what may change these is tried in
  *               another order: dynamic partial-order reduction with the source sets of Abdulla,
  *               Aronis, Jonsson, Sagonas (POPL 2014), and sleep sets. A load that came after a write
  *               may still read the older ones, so only a load before a write is a race, as in
@@ -54,7 +54,7 @@
 #include <unistd.h>
 
 #define THREADS 6
-#define LOCATIONS 160
+#define LOCATIONS 704
 #define MESSAGES 640
 #define STEPS 1500
 #define GRANULES 8192 /* a power of two */
@@ -719,7 +719,7 @@ is_open(unsigned number, unsigned newer)
 	return list.n > 0;
 }
 
-/* Does what this event did concern what that thread was about to do, so that it is worth trying again? */
+/* Does what this event did concern what that thread was about to do, so that it may try again? */
 static bool
 wakes(const struct event *event, const struct op *op)
 {

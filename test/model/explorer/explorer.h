@@ -3,8 +3,8 @@
 #define MODEL_EXPLORER_H
 
 /*
- * What programs under the explorer may call besides pthread_create, pthread_join and assert. What the
- * explorer is, and what it does not see, is said in explorer.c.
+ * What programs under the explorer may call besides pthread_create, pthread_join and assert. What
+ * the explorer is, and what it does not see, is said in explorer.c.
  */
 #include <stdbool.h>
 #include <stddef.h>

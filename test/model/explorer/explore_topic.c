@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Topics as they are in lib/, for the explorer.
+ *
+ *	topic WORLD CALLS...
+ *
+ * WORLD begins with fence or barrier, as in explore_queue.c; behind it, letters: 1 there is a
+ * subscription in the beginning, which takes one message; f it has a filter, which all messages
+ * pass; w publishes wait for room in it. CALLS is what one thread does, a letter for each call: p
+ * publish, t takes from the first subscription what is there and lets go of it, w waits for that, s
+ * subscribe, x ends the first subscription, unless somebody waits there, q its statistics, c closes
+ * the topic, d destroys it, unless somebody waits.
+ *
+ * Checked: what is freed is overwritten, and a message that nobody holds is too, so that the
+ * explorer reports a data race when somebody uses it still; each message is released once; what was
+ * done before close comes before what is done after a publish that says so; statistics count no
+ * message as filtered.
+ */
+#include "explorer.h"
+#include "machine.h"
+
+#include "epoch_impl.h"
+
+#include <conveyor/topic.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#define THREADS 4
+#define NEWS 4
+#define ARENA 65536
+#define LINE ((size_t)128)
+#define OVERWRITTEN 32 /* words of what is freed */
+
+struct news {
+	struct queue_message message; /* first */
+	int value;
+	int releases;
+};
+
+struct role {
+	const char *calls;
+	struct news news[NEWS];
+	unsigned begun;
+};
+
+static struct role roles[THREADS];
+static unsigned n_roles;
+static struct queue_topic *topic;
+static struct queue_subscription *first;
+static int before_close;
+static bool destroyed;
+static _Alignas(128) unsigned char arena[ARENA];
+static size_t used;
+
+/* The system. */
+
+int
+pthread_once(pthread_once_t *once, void (*function)(void))
+{
+	(void)once;
+	function();
+	return 0;
+}
+
+int
+pthread_key_create(pthread_key_t *key, void (*destroy)(void *))
+{
+	(void)destroy;
+	*key = 1;
+	return 0;
+}
+
+int
+pthread_setspecific(pthread_key_t key, const void *value)
+{
+	(void)key;
+	(void)value;
+	return 0;
+}
+
+int
+pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes)
+{
+	(void)attributes;
+	queue_impl_store32_rlx((uint32_t *)(void *)mutex, 0);
+	return 0;
+}
+
+int
+pthread_mutex_destroy(pthread_mutex_t *mutex)
+{
+	(void)mutex;
+	return 0;
+}
+
+/* 1: locked, 2: and waited for. A lock orders no more than it has to. */
+int
+pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+	uint32_t *word = (uint32_t *)(void *)mutex, free = 0;
+
+	if (queue_impl_cas32_acq_rel(word, &free, 1))
+		return 0;
+	while (queue_impl_exchange32_acq_rel(word, 2) != 0)
+		explorer_futex_wait(word, 2);
+	return 0;
+}
+
+int
+pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+	uint32_t *word = (uint32_t *)(void *)mutex;
+
+	if (queue_impl_exchange32_acq_rel(word, 0) == 2)
+		(void)explorer_futex_wake(word, 1);
+	return 0;
+}
+
+/* Never the same twice. */
+static void *
+allocate(void *context, size_t size, size_t alignment)
+{
+	void *memory = &arena[used];
+
+	(void)context;
+	explorer_assert(alignment <= LINE);
+	used += (size + LINE - 1) / LINE * LINE;
+	explorer_assert(used <= ARENA);
+	return memory;
+}
+
+static void
+overwrite(void *context, void *memory, size_t size, size_t alignment)
+{
+	uint64_t *words = (uint64_t *)memory;
+	size_t i;
+
+	(void)context;
+	(void)alignment;
+	for (i = 0; i < OVERWRITTEN && (i + 1) * sizeof *words <= size; i++)
+		words[i] = 0x5a5a;
+}
+
+static const struct queue_allocator allocator = {.allocate = allocate, .release = overwrite};
+
+/* The program. */
+
+static void
+release(struct queue_message *message, void *context)
+{
+	struct news *item = (struct news *)(void *)message;
+
+	explorer_assert(context == NULL && item->value == 1);
+	item->value = 2;
+	item->releases++;
+}
+
+static void
+publish(struct role *role)
+{
+	struct news *item = &role->news[role->begun++];
+	int rc;
+
+	item->value = 1;
+	item->releases = 0;
+	queue_message_init(&item->message, release, NULL);
+	rc = queue_topic_publish(topic, &item->message, 1);
+	if (rc == -EPIPE) {
+		explorer_assert(before_close == 1);
+		queue_message_release(&item->message);
+	} else {
+		explorer_assert(rc >= 0);
+	}
+}
+
+static void
+take(bool waits)
+{
+	struct queue_message *message;
+
+	if (waits ? queue_topic_pop(first, &message) : queue_topic_try_pop(first, &message))
+		return;
+	explorer_assert(((struct news *)(void *)message)->value == 1);
+	queue_message_release(message);
+}
+
+static int
+subscribe(struct queue_subscription **subscription, bool filters, enum queue_policy policy)
+{
+	struct queue_subscription_options options = {.capacity = 1, .policy = policy};
+
+	options.any_of = filters ? 1 : 0;
+	return queue_topic_subscribe(topic, &options, subscription);
+}
+
+static void *
+act(void *argument)
+{
+	struct role *role = (struct role *)argument;
+	struct queue_subscription *another;
+	struct queue_subscription_stats stats;
+	const char *call;
+	int rc;
+
+	for (call = role->calls; *call; call++)
+		switch (*call) {
+		case 'p':
+			publish(role);
+			break;
+		case 't':
+		case 'w':
+			take(*call == 'w');
+			break;
+		case 's':
+			rc = subscribe(&another, false, QUEUE_ABORT);
+			explorer_assert(rc == 0 || rc == -EPIPE);
+			break;
+		case 'x':
+			rc = queue_topic_unsubscribe(first);
+			explorer_assert(rc == 0 || rc == -EBUSY);
+			break;
+		case 'd':
+			rc = queue_topic_destroy(topic);
+			explorer_assert(rc == 0 || rc == -EBUSY);
+			destroyed = rc == 0;
+			break;
+		case 'q':
+			rc = queue_subscription_stats(first, &stats);
+			explorer_assert(rc == 0 && stats.filtered == 0);
+			break;
+		case 'c':
+			before_close = 1;
+			(void)queue_topic_close(topic);
+			break;
+		default:
+			explorer_fail("there is no such call");
+		}
+	return NULL;
+}
+
+int
+main(void)
+{
+	const struct queue_topic_options options = {.allocator = &allocator};
+	const char *world = explorer_argument(0);
+	pthread_t threads[THREADS];
+	unsigned i, j;
+	int rc;
+
+	memset(roles, 0, sizeof roles);
+	used = 0;
+	before_close = 0;
+	destroyed = false;
+	machine_has_barrier = *world == 'b';
+	explorer_thread_local(&queue_impl_reader_of_thread, sizeof queue_impl_reader_of_thread);
+	rc = queue_topic_create(&topic, &options);
+	explorer_assert(rc == 0);
+	if (strchr(world, '1')) {
+		rc = subscribe(&first, strchr(world + 1, 'f') != NULL,
+			       strchr(world, 'w') ? QUEUE_BLOCK : QUEUE_ABORT);
+		explorer_assert(rc == 0);
+		/* Straight to sleep. */
+		queue_subscription_queue(first)->not_full.spin = 0;
+		queue_subscription_queue(first)->not_empty.spin = 0;
+	}
+	for (n_roles = 0; n_roles < THREADS && explorer_argument(1 + (int)n_roles); n_roles++)
+		roles[n_roles].calls = explorer_argument(1 + (int)n_roles);
+	for (i = 0; i < n_roles; i++)
+		(void)pthread_create(&threads[i], NULL, act, &roles[i]);
+	for (i = 0; i < n_roles; i++)
+		(void)pthread_join(threads[i], NULL);
+	if (!destroyed)
+		explorer_assert(queue_topic_destroy(topic) == 0);
+	for (i = 0; i < n_roles; i++)
+		for (j = 0; j < roles[i].begun; j++)
+			explorer_assert(roles[i].news[j].releases == 1);
+	return 0;
+}
