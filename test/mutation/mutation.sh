@@ -7,7 +7,7 @@
 #
 #   --only     those whose name matches a pattern of the shell, such as 'ring/*'; may be repeated
 #   --jobs     so many at a time, 2
-#   --limit    a check that runs longer is hung, and has noticed; 60
+#   --limit    a check that runs longer is hung, and has noticed; 120
 #   --listed   does not run all tests when those that are listed have not noticed
 #   --list     only says which there are
 #
@@ -41,7 +41,7 @@ root=$(cd "$here/../.." && pwd)
 
 only=
 jobs=2
-limit=60
+limit=120
 list=no
 listed=no
 while [ $# -gt 0 ]; do

@@ -128,7 +128,7 @@ queue bounded --preemptions 3 barrierf u t
 queue bounded --preemptions 3 fence u t f
 epoch exhaustive fence 2
 epoch exhaustive barrier 2
-ring bounded --preemptions 2 3 0 u u uo
+ring bounded --preemptions 2 2 0 u u uo
 topic exhaustive fence1 p p t
 topic exhaustive fence1 p s x
 topic exhaustive fence1 p x c
