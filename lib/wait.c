@@ -329,7 +329,7 @@ void
 queue_impl_event_notify(struct queue_impl_event *event)
 {
 	uint64_t word = queue_impl_load_acq(&event->word);
-	uint64_t now = queue_now();
+	uint64_t now = queue_now(), overdue = now - (uint64_t)QUEUE_IMPL_WAKE_OVERDUE;
 	uint64_t next;
 	int64_t since;
 	int woken;
@@ -342,14 +342,17 @@ queue_impl_event_notify(struct queue_impl_event *event)
 		if ((word & QUEUE_IMPL_EVENT_WAKING) && since < QUEUE_IMPL_WAKE_OVERDUE)
 			return;
 		/* Overdue until it has been sent: it must not hold back others before. */
-		queue_impl_store_rlx(&event->woken_at, now - (uint64_t)QUEUE_IMPL_WAKE_OVERDUE);
+		queue_impl_store_rlx(&event->woken_at, overdue);
 		next = (word & ~EPOCH_MASK) | QUEUE_IMPL_EVENT_WAKING | ((word + 1) & EPOCH_MASK);
 	} while (!queue_impl_cas_acq_rel(&event->word, &word, next)); /* WAIT2 release */
 	woken = queue_impl_futex_wake(futex_of(event), 1);
 	queue_impl_add_rlx(&event->wakes, (uint64_t)woken);
-	/* One that met nobody asleep holds back others, for who is counted is awake; or not there. */
+	/*
+	 * One that met nobody asleep holds back others, for who is counted is awake; or not there. Only
+	 * in the place of what this call has stored: if there is another, that wake is under way.
+	 */
 	if (woken > 0 || !is_child())
-		queue_impl_store_rlx(&event->woken_at, now);
+		(void)queue_impl_cas_acq_rel(&event->woken_at, &overdue, now);
 }
 
 void

@@ -18,7 +18,8 @@
 
 static uint32_t drops;
 static uint32_t begun; /* a handler has been called */
-static uint32_t met;   /* handlers inside at the same time */
+static uint32_t met;   /* handlers have been called */
+static uint32_t alone; /* handlers that have waited for another in vain */
 
 /* Plain: what these tests are about is who may read them. */
 static struct queue_pool *pool;
@@ -171,6 +172,8 @@ meet(void *item, void *context)
 	(void)queue_impl_fetch_add32_acq_rel(&met, 1);
 	while (queue_impl_load32_acq(&met) < 2 && queue_now() < deadline)
 		queue_impl_pause();
+	if (queue_impl_load32_acq(&met) < 2)
+		queue_impl_store32_rel(&alone, 1);
 	return 0;
 }
 
@@ -180,7 +183,7 @@ Test(pool_promises, a_worker_that_is_wanted_again_stays, .timeout = 60)
 	struct queue_pool_stats stats;
 	struct queue_bounded *queue;
 
-	met = 0;
+	met = alone = 0;
 	set_up(&queue, &options, 0);
 	/* Both inside the call that tells one of them. */
 	while (queue_impl_load_acq(&queue->waiting_to_pop) < 2)
@@ -196,4 +199,5 @@ Test(pool_promises, a_worker_that_is_wanted_again_stays, .timeout = 60)
 	tear_down(queue);
 	cr_assert_eq(stats.handled, 2);
 	cr_assert_eq(met, 2);
+	cr_assert_eq(alone, 0);
 }

@@ -3,6 +3,7 @@
  * The event count: its word after each step, and what it does once membarrier(2) has been taken
  * away.
  */
+/* LIBS: -Wl,--wrap=syscall */
 #include <conveyor/queue.h>
 
 #include "wait_impl.h"
@@ -11,6 +12,7 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -54,6 +56,62 @@ holds_in_a_child(bool (*body)(void))
 	}
 	return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) &&
 	       WEXITSTATUS(status) == 0;
+}
+
+/* What is done, once, just after the next wake has been sent: the thread that sent it was stopped. */
+static void (*meanwhile)(void);
+static struct queue_impl_event stopped_in;
+
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
+
+long
+__wrap_syscall(long number, ...)
+{
+	long arguments[6], rc;
+	va_list list;
+	int i;
+
+	va_start(list, number);
+	for (i = 0; i < 6; i++)
+		arguments[i] = va_arg(list, long);
+	va_end(list);
+	rc = __real_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3],
+			    arguments[4], arguments[5]);
+	if (number == SYS_futex && meanwhile) {
+		void (*body)(void) = meanwhile;
+
+		meanwhile = NULL;
+		body();
+	}
+	return rc;
+}
+
+/* The one that was woken leaves, the next sleeps, and its notifier is stopped before its wake. */
+static void
+another_wake_is_stopped(void)
+{
+	uint64_t later = queue_now();
+
+	queue_impl_event_leave(&stopped_in);
+	(void)queue_impl_event_prepare(&stopped_in);
+	queue_impl_store_rlx(&stopped_in.woken_at, later - (uint64_t)QUEUE_IMPL_WAKE_OVERDUE);
+	queue_impl_store_rlx(&stopped_in.word, stopped_in.word | QUEUE_IMPL_EVENT_WAKING);
+}
+
+Test(wait_steps, who_was_stopped_after_a_wake_does_not_vouch_for_the_next)
+{
+	uint64_t before;
+
+	queue_impl_event_init(&stopped_in, false);
+	(void)queue_impl_event_prepare(&stopped_in);
+	meanwhile = another_wake_is_stopped;
+	queue_impl_event_notify(&stopped_in);
+	cr_assert_null(meanwhile);
+	/* That wake has not been sent, as far as anybody knows: so the next notifier sends one. */
+	before = stopped_in.word;
+	queue_impl_event_notify(&stopped_in);
+	cr_assert_neq((uint32_t)stopped_in.word, (uint32_t)before);
 }
 
 Test(wait_steps, who_leaves_gives_the_baton_back)

@@ -54,6 +54,7 @@ ring exhaustive --locked 2 0 UO uo
 ring exhaustive --locked 2 0 U c O
 ring exhaustive --locked 3 0 U uo
 ring exhaustive 1 0 uc s
+ring bounded --locked --stale 2 --preemptions 1 2 0 uo uououo
 ring-rseq exhaustive 1 0 u o
 ring-rseq exhaustive 1 0 uu oo
 ring-rseq exhaustive 1 0 u c o
@@ -74,6 +75,7 @@ queue exhaustive fence c f
 queue exhaustive fencef c t
 queue exhaustive fencep ut ut
 queue exhaustive barriers bb oo
+queue bounded --locked --stale 2 --preemptions 3 fence2 ur ut
 queue exhaustive --stale 1 fence bb oo
 epoch exhaustive fence 1
 epoch exhaustive fence 1 crowd
@@ -82,6 +84,7 @@ epoch exhaustive barrier 1 crowd
 bucket exhaustive 11 A
 bucket exhaustive 11 BA
 bucket exhaustive a AB
+bucket exhaustive 1 A far
 bucket exhaustive 4 AB
 bucket exhaustive 31 rA
 call exhaustive wait

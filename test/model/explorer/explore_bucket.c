@@ -3,7 +3,7 @@
  * A bucket as it is in lib/, for the explorer, between a thread that takes and one that sets
  * another rate.
  *
- *	bucket TAKES CHANGES
+ *	bucket TAKES CHANGES [far]
  *
  * TAKES: a digit for each take, of so many tokens; a asks how many there are, w when there will be
  * 2. CHANGES: A or B for each set, to one of two rates, or r for a refund of 1. What the takes
@@ -22,15 +22,22 @@
 #define WAYS_MAX 64
 #define TRIALS_MAX 128
 
+/* A time that makes more than 64 bits of ticks at such a rate, and one that does not. */
+#define FAR (UINT64_C(1) << 33)
+#define FAR_BEFORE (UINT64_C(1) << 30)
+#define FAR_TOKENS (UINT64_C(1) << 30)
+
 /* The same in all threads. */
+static uint64_t now;
+
 static uint64_t
 read_clock(void *nothing)
 {
 	(void)nothing;
-	return MACHINE_NOW;
+	return now;
 }
 
-static const struct queue_bucket_options rates[] = {
+static struct queue_bucket_options rates[] = {
 	{.tokens = 3, .period = 700, .burst = 4, .clock = read_clock},
 	{.tokens = 5, .period = 1100, .burst = 2},
 	{.tokens = 7, .period = 1300, .burst = 3},
@@ -51,10 +58,10 @@ static int
 take(struct queue_bucket *from, char what)
 {
 	if (what == 'a')
-		return (int)queue_bucket_available_approx(from, MACHINE_NOW);
+		return (int)queue_bucket_available_approx(from, now);
 	if (what == 'w')
-		return (int)queue_bucket_when(from, 2, MACHINE_NOW);
-	return queue_bucket_take_at(from, (uint64_t)(what - '0'), MACHINE_NOW);
+		return (int)queue_bucket_when(from, 2, now);
+	return queue_bucket_take_at(from, (uint64_t)(what - '0'), now);
 }
 
 static void
@@ -83,7 +90,7 @@ try_all(const struct queue_bucket *before, int taken, int changed, struct way *w
 	struct queue_bucket *after;
 
 	if (!takes[taken] && !changes[changed]) {
-		way->left = queue_bucket_available_approx(before, MACHINE_NOW);
+		way->left = queue_bucket_available_approx(before, now);
 		explorer_assert(n_ways < WAYS_MAX);
 		ways[n_ways++] = *way;
 		return;
@@ -132,14 +139,22 @@ main(void)
 	memset(&way, 0, sizeof way);
 	memset(&seen, 0, sizeof seen);
 	n_ways = n_trials = 0;
+	now = MACHINE_NOW;
+	if (explorer_argument(2)) {
+		now = FAR;
+		rates[0].tokens = FAR_TOKENS;
+		rates[0].period = 1;
+	}
 	rc = queue_bucket_init(&bucket, &rates[0]);
 	explorer_assert(rc == 0);
+	if (explorer_argument(2))
+		explorer_assert(queue_bucket_take_at(&bucket, 1, FAR_BEFORE) == 0);
 	try_all(&bucket, 0, 0, &way);
 	(void)pthread_create(&taker, NULL, take_all, NULL);
 	(void)pthread_create(&changer, NULL, change_all, NULL);
 	(void)pthread_join(taker, NULL);
 	(void)pthread_join(changer, NULL);
-	seen.left = queue_bucket_available_approx(&bucket, MACHINE_NOW);
+	seen.left = queue_bucket_available_approx(&bucket, now);
 	for (i = 0; i < n_ways; i++)
 		if (memcmp(&ways[i], &seen, sizeof seen) == 0)
 			return 0;

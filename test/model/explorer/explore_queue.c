@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The bounded queue as it is in include/ and lib/, with capacity 1, for the explorer: what waits,
+ * The bounded queue as it is in include/ and lib/, of capacity 1, for the explorer: what waits,
  * who wakes it, and what is told besides.
  *
  *	queue WORLD CALLS...
@@ -8,9 +8,10 @@
  * WORLD begins with fence, where each notifier orders for WAIT1 by a fence, or barrier, where who
  * waits does by membarrier(2); behind it, letters: f there is a descriptor from the beginning; s
  * one thread pushes and one pops, by promise, and the queue finds out by itself whether it needs
- * fences; p pushes carry probes. CALLS is what one thread does, a letter for each call: u try_push,
- * U push_n of 1, b push that waits for room, o pop that waits, t try_pop, O pop_n that waits, w the
- * same until it is interrupted, i interrupts that, c close, f fd.
+ * fences; p pushes carry probes; 2 the capacity is 2. CALLS is what one thread does, a letter for
+ * each call: u try_push, U push_n of 1, b push that waits for room, o pop that waits, t try_pop, O
+ * pop_n that waits, w the same until it is interrupted, i interrupts that, c close, f fd, r looks,
+ * where it knows that the queue cannot have been empty, whether it is ready.
  *
  * Checked: nobody sleeps for ever beside what he waits for (the explorer reports a deadlock); what
  * went in comes out once, or is there in the end, with what was written into it; the descriptor is
@@ -117,6 +118,9 @@ act(void *argument)
 			queue_impl_store32_rlx(&interrupted, 1);
 			queue_impl_interrupt(queue);
 			break;
+		case 'r':
+			explorer_assert(queue_impl_is_ready(queue));
+			break;
 		case 'c':
 			(void)queue_close(queue);
 			break;
@@ -136,6 +140,8 @@ set_up(const char *world)
 	struct queue_options options = {.capacity = 1, .policy = QUEUE_BLOCK};
 	int rc;
 
+	if (strchr(world, '2'))
+		options.capacity = 2;
 	machine_has_barrier = *world == 'b';
 	world += strlen(machine_has_barrier ? "barrier" : "fence");
 	if (strchr(world, 's'))
