@@ -541,7 +541,8 @@ $(MODEL)/explore-topic: $(patsubst %,test/model/explorer/%.c,explore_topic machi
 $(MODEL)/explore-call: $(patsubst %,test/model/explorer/%.c,explore_call machine) \
 		$(patsubst %,lib/%.c,call wait)
 	$(call explored-program)
-$(MODEL)/explore-epoch: test/model/explorer/explore_epoch.c lib/epoch.c lib/alloc.c
+$(MODEL)/explore-epoch: $(patsubst %,test/model/explorer/%.c,explore_epoch machine) \
+		$(patsubst %,lib/%.c,alloc epoch wait)
 	$(call explored-program)
 
 # What a change of an order anywhere shows up in; for test/mutation as well.

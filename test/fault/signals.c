@@ -9,11 +9,11 @@
 /* LIBS: -Wl,--wrap=syscall */
 #include "fault.h"
 #include "waits.h"
+#include "wrap_syscall.h"
 
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 
 #include "unit.h"
 
@@ -26,26 +26,14 @@
 /* Until it is taken for undelivered, and another one is sent. */
 #define SPINS 2000
 
-long __real_syscall(long number, ...);
-long __wrap_syscall(long number, ...);
-
 static _Thread_local bool is_waiter;
 static uint32_t interrupted, delivered;
 
-/* All of the library's waits are system calls by way of this function, with at most six arguments. */
-long
-__wrap_syscall(long number, ...)
+static long
+on_syscall(long number, const long *arguments)
 {
-	long arguments[6], rc;
-	va_list list;
-	int i;
+	long rc = real_syscall(number, arguments);
 
-	va_start(list, number);
-	for (i = 0; i < 6; i++)
-		arguments[i] = va_arg(list, long);
-	va_end(list);
-	rc = __real_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3],
-			    arguments[4], arguments[5]);
 	if (is_waiter && rc == -1 && errno == EINTR)
 		(void)queue_impl_fetch_add32_acq_rel(&interrupted, 1);
 	return rc;

@@ -7,10 +7,10 @@
 /* LIBS: -Wl,--wrap=syscall -Wl,--wrap=pthread_key_create */
 #include "fault.h"
 #include "waits.h"
+#include "wrap_syscall.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -22,8 +22,6 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-long __real_syscall(long number, ...);
-long __wrap_syscall(long number, ...);
 int __real_pthread_key_create(pthread_key_t *key, void (*destructor)(void *value));
 int __wrap_pthread_key_create(pthread_key_t *key, void (*destructor)(void *value));
 
@@ -51,21 +49,13 @@ is_to_fail(struct failure *failure, long number)
 	return true;
 }
 
-long
-__wrap_syscall(long number, ...)
+static long
+on_syscall(long number, const long *arguments)
 {
-	long arguments[6];
-	va_list list;
-
 	for (size_t i = 0; i < COUNT(failures); i++)
 		if (is_to_fail(&failures[i], number))
 			return -1;
-	va_start(list, number);
-	for (int i = 0; i < 6; i++)
-		arguments[i] = va_arg(list, long);
-	va_end(list);
-	return __real_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3],
-			      arguments[4], arguments[5]);
+	return real_syscall(number, arguments);
 }
 
 static void

@@ -6,30 +6,13 @@
 #include <conveyor/clock.h>
 #include <conveyor/ring.h>
 
-#include <linux/filter.h>
-#include <linux/seccomp.h>
+#include "fault.h"
+
 #include <signal.h>
 #include <stdio.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 
 #define WAIT (10 * QUEUE_MILLISECOND)
-
-static bool
-refuse_membarrier(void)
-{
-	struct sock_filter steps[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {sizeof steps / sizeof steps[0], steps};
-
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
-}
 
 static void
 on_alarm(int signal)
@@ -50,7 +33,7 @@ main(void)
 
 	if (queue_ring_create(&ring, 4, 0, NULL))
 		return 1;
-	if (ring->rseq == 0 || !refuse_membarrier()) {
+	if (ring->rseq == 0 || !fault_refuse_membarrier()) {
 		printf("nothing to refuse here\n");
 		queue_ring_destroy(ring);
 		return 0;

@@ -22,6 +22,7 @@
 /* ARGS: --policy block --stopped 6 --stay 1 */
 /* ARGS: --policy any --stopped 3 --publishers 16 --slots 2 */
 /* ARGS: --policy any --refuse 1 */
+#include "fault.h"
 #include "stress.h"
 
 #include <conveyor/impl/atomic.h>
@@ -29,14 +30,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #define PUBLISHERS_MAX 16
@@ -1004,22 +1002,6 @@ play_round(uint64_t number)
 	check_records();
 }
 
-/* Before anything is made: so publishers will do with fences. */
-static bool
-refuse_membarrier(void)
-{
-	struct sock_filter steps[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {sizeof steps / sizeof steps[0], steps};
-
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
-}
-
 int
 main(int argc, char **argv)
 {
@@ -1041,7 +1023,8 @@ main(int argc, char **argv)
 	stress_check(slots_number - 1 < SLOTS_MAX, "from 1 to %d", SLOTS_MAX);
 	stress_check(stopped_number <= STOPPED_MAX, "up to %d", STOPPED_MAX);
 	stress_check(threads <= LETTERS, "up to %d", LETTERS);
-	if (refuse && !refuse_membarrier())
+	/* Before anything is made: so publishers will do with fences. */
+	if (refuse && !fault_refuse_membarrier())
 		printf("nothing to refuse here\n");
 	while (stress_time_is_left())
 		play_round(number++);

@@ -58,6 +58,12 @@ bool fault_is_asleep(pid_t thread);
 pid_t fault_fork(void);
 bool fault_reap(pid_t child);
 
+/*
+ * From here on membarrier(2) answers this process that it is not allowed. False in an emulator, which
+ * has no filters.
+ */
+bool fault_refuse_membarrier(void);
+
 /* Waits for what other threads are about to do; false after ten seconds. */
 #define FAULT_EVENTUALLY(condition)                                                                \
 	__extension__({                                                                            \

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fault.h"
 #include "queue_impl.h"
 #include "unit.h"
 
@@ -456,22 +457,6 @@ Test(descriptor, costs_no_system_call_while_the_queue_is_neither_filled_nor_empt
 	}
 }
 
-/* From here on membarrier(2) answers that it is not allowed. Not to be had in an emulator. */
-static bool
-forbid_membarrier(void)
-{
-	struct sock_filter steps[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog filter = {sizeof steps / sizeof *steps, steps};
-
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
-}
-
 Test(descriptor, asked_for_without_membarrier_waits_until_pushes_can_be_seen, .timeout = 60)
 {
 	int status = -1;
@@ -482,7 +467,7 @@ Test(descriptor, asked_for_without_membarrier_waits_until_pushes_can_be_seen, .t
 	if (child == 0) {
 		struct queue_bounded *queue = create(QUEUE_ABORT, ROLES, 4);
 		bool relies_on_it = queue->not_empty.barrier != 0;
-		bool gone = forbid_membarrier();
+		bool gone = fault_refuse_membarrier();
 		bool ok = queue_try_push(queue, item_of(1)) == 0;
 		uint64_t before = queue_now();
 		void *item;

@@ -7,15 +7,13 @@
 #include "unit.h"
 
 #include "epoch_impl.h"
+#include "fault.h"
 
 #include <conveyor/topic.h>
 
 #include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <stddef.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 static bool
@@ -282,29 +280,13 @@ Test(epoch, a_thread_that_cannot_be_registered_is_one_of_the_crowd)
 	cr_assert_eq(errno, 4711);
 }
 
-static bool
-refuse_membarrier(void)
-{
-	struct sock_filter steps[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {sizeof steps / sizeof steps[0], steps};
-
-	/* An emulator has no seccomp: nothing to refuse there. */
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
-}
-
 Test(epoch, without_membarrier_readers_have_fences_and_memory_is_freed)
 {
 	struct queue_impl_reader *reader;
 	struct queue_topic *topic;
 	uint64_t retired;
 
-	if (!refuse_membarrier())
+	if (!fault_refuse_membarrier())
 		return;
 	errno = 4711;
 	topic = make_topic();
@@ -328,7 +310,7 @@ Test(epoch, when_membarrier_is_taken_away_nothing_is_freed_before_the_topic_ends
 
 	use_topic(topic);
 	cr_assert_eq(retired_in(topic), 0);
-	if (queue_impl_epoch_fence || !refuse_membarrier()) {
+	if (queue_impl_epoch_fence || !fault_refuse_membarrier()) {
 		cr_assert_eq(queue_topic_destroy(topic), 0);
 		return;
 	}

@@ -9,9 +9,9 @@
 #include <conveyor/ring.h>
 
 #include "rseq_impl.h"
+#include "wrap_syscall.h"
 
 #include <pthread.h>
-#include <stdarg.h>
 #include <sys/syscall.h>
 
 #include "unit.h"
@@ -29,8 +29,6 @@ static int membarriers;
 
 void __real_queue_impl_rseq_interrupt(void);
 void __wrap_queue_impl_rseq_interrupt(void);
-long __real_syscall(long number, ...);
-long __wrap_syscall(long number, ...);
 
 void
 __wrap_queue_impl_rseq_interrupt(void)
@@ -43,21 +41,12 @@ __wrap_queue_impl_rseq_interrupt(void)
 	__real_queue_impl_rseq_interrupt();
 }
 
-long
-__wrap_syscall(long number, ...)
+static long
+on_syscall(long number, const long *arguments)
 {
-	long arguments[6];
-	va_list list;
-	int i;
-
-	va_start(list, number);
-	for (i = 0; i < 6; i++)
-		arguments[i] = va_arg(list, long);
-	va_end(list);
 	if (number == SYS_membarrier && arguments[0] == PRIVATE_EXPEDITED_RSEQ)
 		membarriers++;
-	return __real_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3],
-			      arguments[4], arguments[5]);
+	return real_syscall(number, arguments);
 }
 
 static void *

@@ -6,16 +6,14 @@
 /* LIBS: -Wl,--wrap=syscall */
 #include <conveyor/queue.h>
 
+#include "fault.h"
 #include "wait_impl.h"
+#include "wrap_syscall.h"
 
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,22 +22,6 @@
 
 #define ROUNDS 50000
 #define WITHOUT_BARRIER UINT32_C(2) /* what lib/wait.c calls broken */
-
-/* From here on membarrier(2) answers that it is not allowed. False in an emulator. */
-static bool
-refuse_membarrier(void)
-{
-	struct sock_filter steps[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog filter = {sizeof steps / sizeof *steps, steps};
-
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
-}
 
 /* Whether a child that runs this exits with 0; a filter stays with its process. */
 static bool
@@ -62,22 +44,11 @@ holds_in_a_child(bool (*body)(void))
 static void (*meanwhile)(void);
 static struct queue_impl_event stopped_in;
 
-long __real_syscall(long number, ...);
-long __wrap_syscall(long number, ...);
-
-long
-__wrap_syscall(long number, ...)
+static long
+on_syscall(long number, const long *arguments)
 {
-	long arguments[6], rc;
-	va_list list;
-	int i;
+	long rc = real_syscall(number, arguments);
 
-	va_start(list, number);
-	for (i = 0; i < 6; i++)
-		arguments[i] = va_arg(list, long);
-	va_end(list);
-	rc = __real_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3],
-			    arguments[4], arguments[5]);
 	if (number == SYS_futex && meanwhile) {
 		void (*body)(void) = meanwhile;
 
@@ -151,7 +122,7 @@ learns_that_the_barrier_is_gone(void)
 
 	queue_impl_event_init(&first, barrier);
 	queue_impl_event_init(&second, barrier);
-	if (!barrier || !refuse_membarrier())
+	if (!barrier || !fault_refuse_membarrier())
 		return true;
 	queue_impl_event_order_all(both, 2);
 	return first.barrier == WITHOUT_BARRIER && second.barrier == WITHOUT_BARRIER;
@@ -171,7 +142,7 @@ sleeps_in_pieces(void)
 	uint32_t epoch;
 
 	queue_impl_event_init(&event, barrier);
-	if (!barrier || !refuse_membarrier())
+	if (!barrier || !fault_refuse_membarrier())
 		return true;
 	epoch = queue_impl_event_prepare(&event);
 	queue_impl_event_sleep(&event, epoch, QUEUE_NEVER);
@@ -222,7 +193,7 @@ loses_no_wake_up(void)
 	pthread_t threads[2];
 	int i;
 
-	if (!refuse_membarrier())
+	if (!fault_refuse_membarrier())
 		return true;
 	for (i = 0; i < 2; i++) {
 		if (queue_create(&queues[i], &options) != 0)

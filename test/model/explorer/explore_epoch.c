@@ -9,66 +9,20 @@
  * it. fence: membarrier(2) is not there. crowd: readers cannot have a record of their own.
  */
 #include "explorer.h"
+#include "machine.h"
 
 #include "epoch_impl.h"
-#include "wait_impl.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
 #define READERS_MAX 3
 
-const char *explorer_argument(int i);
-
-static bool has_barrier, in_crowd;
 static uint64_t word;
 static int thing;
 static unsigned freed;
 static unsigned found[READERS_MAX];
-
-/* The system. */
-
-bool
-queue_impl_barrier(void)
-{
-	if (has_barrier)
-		explorer_membarrier();
-	return has_barrier;
-}
-
-bool
-queue_impl_barrier_available(void)
-{
-	return has_barrier;
-}
-
-int
-pthread_once(pthread_once_t *once, void (*function)(void))
-{
-	(void)once;
-	function();
-	return 0;
-}
-
-int
-pthread_key_create(pthread_key_t *key, void (*destroy)(void *))
-{
-	(void)destroy;
-	*key = 1;
-	return in_crowd ? EAGAIN : 0;
-}
-
-int
-pthread_setspecific(pthread_key_t key, const void *value)
-{
-	(void)key;
-	(void)value;
-	return 0;
-}
-
-/* The program. */
 
 static void
 look(unsigned *n)
@@ -112,8 +66,8 @@ main(void)
 	unsigned n = (unsigned)(explorer_argument(1)[0] - '0'), i, total = 0;
 	char text[32];
 
-	has_barrier = strcmp(explorer_argument(0), "barrier") == 0;
-	in_crowd = explorer_argument(2) != NULL;
+	machine_has_barrier = strcmp(explorer_argument(0), "barrier") == 0;
+	machine_has_no_keys = explorer_argument(2) != NULL;
 	explorer_thread_local(&queue_impl_reader_of_thread, sizeof queue_impl_reader_of_thread);
 	explorer_name(&word, "word");
 	explorer_name(&queue_impl_epoch, "epoch");

@@ -55,31 +55,7 @@ static bool destroyed;
 static _Alignas(128) unsigned char arena[ARENA];
 static size_t used;
 
-/* The system. */
-
-int
-pthread_once(pthread_once_t *once, void (*function)(void))
-{
-	(void)once;
-	function();
-	return 0;
-}
-
-int
-pthread_key_create(pthread_key_t *key, void (*destroy)(void *))
-{
-	(void)destroy;
-	*key = 1;
-	return 0;
-}
-
-int
-pthread_setspecific(pthread_key_t key, const void *value)
-{
-	(void)key;
-	(void)value;
-	return 0;
-}
+/* The lock: 1: locked, 2: and waited for. It orders no more than it has to. */
 
 int
 pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes)
@@ -96,7 +72,6 @@ pthread_mutex_destroy(pthread_mutex_t *mutex)
 	return 0;
 }
 
-/* 1: locked, 2: and waited for. A lock orders no more than it has to. */
 int
 pthread_mutex_lock(pthread_mutex_t *mutex)
 {

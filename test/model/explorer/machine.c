@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -24,9 +25,9 @@
 #define NUMBER 7
 static uint64_t raised;
 
-bool machine_has_barrier;
+bool machine_has_barrier, machine_has_no_keys;
 
-/* Instead of the C library's: only what the library uses. */
+/* Instead of the C library's, all of these: only what the library uses. */
 long
 syscall(long number, ...)
 {
@@ -61,6 +62,30 @@ __errno_location(void)
 	static int numbers[THREADS_MAX];
 
 	return &numbers[explorer_thread()];
+}
+
+int
+pthread_once(pthread_once_t *once, void (*function)(void))
+{
+	(void)once;
+	function();
+	return 0;
+}
+
+int
+pthread_key_create(pthread_key_t *key, void (*destroy)(void *))
+{
+	(void)destroy;
+	*key = 1;
+	return machine_has_no_keys ? EAGAIN : 0;
+}
+
+int
+pthread_setspecific(pthread_key_t key, const void *value)
+{
+	(void)key;
+	(void)value;
+	return 0;
 }
 
 uint64_t

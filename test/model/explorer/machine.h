@@ -11,6 +11,9 @@
 /* There is membarrier(2). */
 extern bool machine_has_barrier;
 
+/* Threads can have no data of their own: there are no keys left. */
+extern bool machine_has_no_keys;
+
 /* Is the event descriptor readable? */
 bool machine_is_readable(void);
 
