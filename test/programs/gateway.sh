@@ -1033,6 +1033,36 @@ demo_stays()
 	last_line_has 'reconciled: ok'
 }
 
+# Its threads know that they have a second, and two have passed before the first one asks for anything.
+demo_has_a_slow_wrk()
+{
+	mkdir "$work/late"
+	cat >"$work/late/late.lua" <<-'END_OF_SCRIPT'
+		dofile("examples/seckill/gateway/buy.lua")
+		local begin = init
+		function init(arguments)
+			begin(arguments)
+			local over = os.time() + 2
+			while os.time() < over do end
+		end
+	END_OF_SCRIPT
+	cat >"$work/late/wrk" <<-END_OF_SCRIPT
+		#!/bin/sh
+		[ "\$7" = -s ] || exit 2
+		options="\$1 \$2 \$3 \$4 \$5 \$6 -s $work/late/late.lua"
+		shift 8
+		exec '$(command -v wrk)' \$options "\$@"
+	END_OF_SCRIPT
+	chmod +x "$work/late/wrk"
+	before=$PATH
+	PATH=$work/late:$PATH
+	demo --stock 100 --seconds 1
+	PATH=$before
+	demo_ends
+	exits 0
+	last_line_has 'reconciled: ok'
+}
+
 # On a terminal: so that make, if it was make that started it, sees nothing of an interrupt.
 demo_is_ended_by_enter()
 {
@@ -1110,6 +1140,7 @@ try '2,000 clients wait, and few threads do' many_wait_and_few_threads_do
 try 'the demo reconciles' demo_reconciles
 try 'the demo notices tampering' demo_notices_tampering
 try 'the demo can be ended in the middle, and accounts for everything' demo_is_ended
+try 'the demo waits for a wrk that is slow' demo_has_a_slow_wrk
 try 'the demo stays up until it is ended' demo_stays
 if command -v script >/dev/null; then
 	try 'the demo stays up until Enter' demo_is_ended_by_enter
