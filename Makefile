@@ -528,7 +528,7 @@ $(MODEL)/explore-ring: test/model/explorer/explore_ring.c $(MODEL)/patient-ring.
 $(MODEL)/explore-ring-rseq: test/model/explorer/explore_ring.c $(MODEL)/patient-ring.c lib/alloc.c
 	$(call explored-program,-DMODEL_RSEQ)
 $(MODEL)/explore-queue: $(patsubst %,test/model/explorer/%.c,explore_queue machine) \
-		$(MODEL)/patient-ring.c $(patsubst %,lib/%.c,alloc queue wait descriptor)
+		$(MODEL)/patient-ring.c $(patsubst %,lib/%.c,alloc queue select wait descriptor)
 	$(call explored-program)
 $(MODEL)/explore-bucket: $(patsubst %,test/model/explorer/%.c,explore_bucket machine) \
 		$(MODEL)/patient-ring.c $(patsubst %,lib/%.c,alloc bucket wait)

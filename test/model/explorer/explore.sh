@@ -77,6 +77,9 @@ queue exhaustive fencep ut ut
 queue exhaustive barriers bb oo
 queue bounded --locked --stale 2 --preemptions 3 fence2 ur ut
 queue exhaustive --stale 1 fence bb oo
+queue exhaustive fence u e
+queue exhaustive barrier u e
+queue bounded --stale 1 --preemptions 2 barrier bb e o
 epoch exhaustive fence 1
 epoch exhaustive fence 1 crowd
 epoch exhaustive barrier 1
@@ -129,6 +132,8 @@ queue bounded --preemptions 3 fence f b o
 queue bounded --preemptions 3 fencef u t
 queue bounded --preemptions 3 barrierf u t
 queue bounded --preemptions 3 fence u t f
+queue bounded --stale 1 --preemptions 3 fence2 uu e o
+queue bounded --stale 1 --preemptions 2 fence utu e o
 epoch exhaustive fence 2
 epoch exhaustive barrier 2
 ring bounded --preemptions 2 2 0 u u uo

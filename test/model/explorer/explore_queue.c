@@ -11,7 +11,8 @@
  * fences; p pushes carry probes; 2 the capacity is 2. CALLS is what one thread does, a letter for
  * each call: u try_push, U push_n of 1, b push that waits for room, o pop that waits, t try_pop, O
  * pop_n that waits, w the same until it is interrupted, i interrupts that, c close, f fd, r looks,
- * where it knows that the queue cannot have been empty, whether it is ready.
+ * where it knows that the queue cannot have been empty, whether it is ready, e queue_select; when
+ * all others have ended, the queue is closed for who selects.
  *
  * Checked: nobody sleeps for ever beside what he waits for (the explorer reports a deadlock); what
  * went in comes out once, or is there in the end, with what was written into it; the descriptor is
@@ -100,6 +101,7 @@ act(void *argument)
 {
 	struct role *role = (struct role *)argument;
 	const char *call;
+	int chosen = -1;
 
 	for (call = role->calls; *call; call++)
 		switch (*call) {
@@ -120,6 +122,10 @@ act(void *argument)
 			break;
 		case 'r':
 			explorer_assert(queue_impl_is_ready(queue));
+			break;
+		case 'e':
+			explorer_assert(queue_select(&queue, 1, QUEUE_NEVER, &chosen) == 0 &&
+					chosen == 0);
 			break;
 		case 'c':
 			(void)queue_close(queue);
@@ -187,7 +193,15 @@ main(void)
 	for (i = 0; i < n; i++)
 		(void)pthread_create(&threads[i], NULL, act, &roles[i]);
 	for (i = 0; i < n; i++)
+		if (!strchr(roles[i].calls, 'e'))
+			(void)pthread_join(threads[i], NULL);
+	for (i = 0; i < n; i++) {
+		if (!strchr(roles[i].calls, 'e'))
+			continue;
+		closed = true;
+		(void)queue_close(queue);
 		(void)pthread_join(threads[i], NULL);
+	}
 	for (i = 0; i < n; i++) {
 		in += roles[i].in;
 		out += roles[i].out;

@@ -21,6 +21,15 @@
 
 #define THREADS_MAX 8
 
+/* futex_waitv(2), as lib/wait.c calls it. */
+#define FUTEX_WAITV 449
+struct awaited_futex {
+	uint64_t expected;
+	uint64_t address;
+	uint32_t flags;
+	uint32_t reserved;
+};
+
 /* The one event descriptor there is. */
 #define NUMBER 7
 static uint64_t raised;
@@ -31,6 +40,7 @@ bool machine_has_barrier, machine_has_no_keys;
 long
 syscall(long number, ...)
 {
+	const struct awaited_futex *futexes;
 	const uint32_t *word;
 	long operation, value;
 	va_list arguments;
@@ -45,6 +55,11 @@ syscall(long number, ...)
 			explorer_futex_wait(word, (uint32_t)value);
 		else
 			rc = explorer_futex_wake(word, (int)value);
+	} else if (number == FUTEX_WAITV) {
+		futexes = va_arg(arguments, const struct awaited_futex *);
+		explorer_assert(va_arg(arguments, int) == 1);
+		explorer_futex_wait((const uint32_t *)(uintptr_t)futexes->address,
+				    (uint32_t)futexes->expected);
 	} else if (number == SYS_membarrier && machine_has_barrier) {
 		if (va_arg(arguments, long) == MEMBARRIER_CMD_PRIVATE_EXPEDITED)
 			explorer_membarrier();
