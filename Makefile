@@ -12,8 +12,8 @@
 #:   check-unit      the unit tests of one build
 #:   check-fault     the fault tests of one build: what fails below the library, and misuse
 #:   check-stress    the stress programs of one build, $(SECONDS_EACH) seconds each
-#:   check-STEP      one step of `check`: gcc clang c11 address thread aarch64 programs service
-#:                   progress litmus instructions headers install man
+#:   check-STEP      one step of `check`: gcc clang address thread aarch64 programs service progress
+#:                   litmus instructions headers install man; and c11, which is not part of it
 #:   progress        test/progress/stop_anywhere, which stops threads everywhere in a call; with
 #:                   --help it says more. check-progress runs a part of it
 #:   check-model     check-litmus, and has spin check a model of the ring; a few minutes, and not
@@ -545,7 +545,7 @@ $(MODEL)/explore-epoch: $(patsubst %,test/model/explorer/%.c,explore_epoch machi
 		$(patsubst %,lib/%.c,alloc epoch wait)
 	$(call explored-program)
 
-# What a change of an order anywhere shows up in; for test/mutation as well.
+# What most changes of an order show up in; for test/mutation as well.
 explore: $(LITMUS_EXPLORED) $(EXPLORED_PROGRAMS)
 	@test/model/litmus.sh explore $(MODEL)/explored
 	@test/model/explorer/explore.sh $(MODEL)
