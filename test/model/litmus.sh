@@ -5,9 +5,17 @@
 # Each must end in all the ways that its comment lists as allowed, and in no other. "hole": C11 allows
 # it, and the explorer is known not to see it.
 # litmus.sh native DIRECTORY SECONDS [NAME...]: on this machine, where not all that is allowed is seen.
-# The exit status is 1 when one fails.
+# The exit status is 1 when one fails. "make explore-programs" builds them.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
+
+# refuse MESSAGE
+refuse()
+{
+	echo "litmus.sh: $1" >&2
+	exit 2
+}
+
 how=${1:-}
 directory=${2:-}
 seconds=
@@ -22,10 +30,22 @@ esac || {
 	echo 'usage: litmus.sh explore DIRECTORY [NAME...] | native DIRECTORY SECONDS [NAME...]' >&2
 	exit 2
 }
+case $how$seconds in
+explore) ;;
+native | native. | *.*.* | native*[!0-9.]*)
+	refuse "SECONDS is \"$seconds\"; it must be a number, such as 1 or 0.05"
+	;;
+esac
 [ $# -gt 0 ] || for file in "$here"/litmus/*.c; do
 	name=${file##*/}
 	set -- "$@" "${name%.c}"
 done
+built=0
+for name; do
+	[ -f "$here/litmus/$name.c" ] || refuse "there is no litmus program \"$name\""
+	[ ! -x "$directory/$name" ] || built=$((built + 1))
+done
+[ "$built" -gt 0 ] || refuse "nothing is built in $directory; \"make explore-programs\" does that"
 
 # listed WORD FILE: the outcomes that its comment has behind this word.
 listed()
@@ -65,7 +85,10 @@ failed=0
 for name; do
 	file=$here/litmus/$name.c
 	allowed=$(listed allowed "$file")
-	if said=$($how); then
+	if [ ! -x "$directory/$name" ]; then
+		failed=$((failed + 1))
+		echo "FAIL  $name: not built"
+	elif said=$($how); then
 		printf '  ok  %-28s %s\n' "$name" "$said"
 	else
 		failed=$((failed + 1))

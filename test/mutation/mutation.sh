@@ -1,15 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# mutation.sh [--only PATTERN] [--jobs N] [--limit SECONDS] [--listed] [--list]: breaks the library
-# on purpose, in one small place after the other, and shows which test notices. The exit status is 1
-# when a mistake survives all tests, when its text is not found exactly once, or does not compile.
+# mutation.sh [--only PATTERN] [--jobs N] [--limit SECONDS] [--listed] [--list] [--help]: breaks the
+# library on purpose, in one small place after the other, and shows which test notices. The exit
+# status is 1 when a mistake survives all tests, is not tried, does not compile, or when its text is
+# not found exactly once.
 #
 #   --only     those whose name matches a pattern of the shell, such as 'ring/*'; may be repeated
-#   --jobs     so many at a time, 2
-#   --limit    a check that runs longer is hung, and has noticed; 120
+#   --jobs     so many at a time, 1 to 999; 2
+#   --limit    a check that runs longer than so many seconds is hung, and has noticed; 120
 #   --listed   does not run all tests when those that are listed have not noticed
 #   --list     only says which there are
+#   --help     this text
 #
 # The mistakes are listed beside this script. OBJECT.mutants are written by hand:
 #
@@ -39,6 +41,23 @@ set -u
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 
+# refuse MESSAGE
+refuse()
+{
+	echo "mutation.sh: $1" >&2
+	exit 2
+}
+
+# check_number OPTION VALUE MOST
+check_number()
+{
+	case $2 in
+	'' | *[!0-9]* | 0* | ????????*) ;;
+	*) [ "$2" -gt "$3" ] || return 0 ;;
+	esac
+	refuse "$1 is \"$2\"; it must be a number from 1 to $3"
+}
+
 only=
 jobs=2
 limit=120
@@ -46,25 +65,36 @@ list=no
 listed=no
 while [ $# -gt 0 ]; do
 	case $1 in
-	--only) only="$only $2" ;;
-	--jobs) jobs=$2 ;;
-	--limit) limit=$2 ;;
-	--listed)
-		listed=yes
-		shift
-		continue
-		;;
-	--list)
-		list=yes
-		shift
-		continue
-		;;
-	*)
-		sed -n '/^# mutation.sh/,/^# The mistakes/s/^# \{0,1\}//p' "$0" | sed '$d' >&2
-		exit 2
-		;;
+	--only | --jobs | --limit) [ $# -ge 2 ] || refuse "a value must follow $1" ;;
 	esac
-	shift 2
+	case $1 in
+	--only)
+		case $2 in
+		*[![:space:]]*) ;;
+		*) refuse "--only is \"$2\"; it must be a pattern, such as \"ring/*\"" ;;
+		esac
+		only="$only $2"
+		shift
+		;;
+	--jobs)
+		check_number "$1" "$2" 999
+		jobs=$2
+		shift
+		;;
+	--limit)
+		check_number "$1" "$2" 9999999
+		limit=$2
+		shift
+		;;
+	--listed) listed=yes ;;
+	--list) list=yes ;;
+	--help)
+		sed -n '/^# mutation.sh/,/^# The mistakes/s/^# \{0,1\}//p' "$0" | sed '$d'
+		exit 0
+		;;
+	*) refuse "there is no option \"$1\"; --help says which there are" ;;
+	esac
+	shift
 done
 
 build=${BUILD:-$root/build}
@@ -116,6 +146,21 @@ is_selected()
 	return 1
 }
 
+# A pattern that selects nothing is misspelt, and of several nobody would see that.
+names=$(cat "$work"/list/*/name)
+set -f
+for pattern in $only; do
+	for name in $names; do
+		# A pattern is meant as one.
+		# shellcheck disable=SC2254
+		case $name in
+		$pattern) continue 2 ;;
+		esac
+	done
+	refuse "--only is \"$pattern\"; no mistake has such a name, --list says which there are"
+done
+set +f
+
 total=0
 for mutant in "$work"/list/*; do
 	if is_selected "$(cat "$mutant/name")"; then
@@ -126,12 +171,18 @@ for mutant in "$work"/list/*; do
 		rm -rf "$mutant"
 	fi
 done
-if [ "$total" -eq 0 ]; then
-	echo 'mutation.sh: none has such a name' >&2
-	exit 1
-fi
 if [ "$list" = yes ]; then
-	echo "$total mutants"
+	# Of all orders, so not when only some mutants are shown.
+	awk -v total="$total" -v only="$only" '
+		!/^#/ && $2 == "none:" { redundant++ }
+		!/^#/ && $2 == "open:" { open++ }
+		END {
+			printf "%d mutants", total
+			if (only == "")
+				printf "; of the orders, %d are said to be redundant and %d are " \
+					"open, see test/mutation/orders.checks", redundant, open
+			printf "\n"
+		}' "$here/orders.checks"
 	exit 0
 fi
 
@@ -320,7 +371,9 @@ echo
 printf '%-58s %s\n' mutant 'caught by'
 bad=0
 for mutant in "$work"/list/*; do
-	result=$(cat "$mutant/result")
+	# No result: whoever was to try it has come to grief.
+	result=$(cat "$mutant/result" 2>/dev/null)
+	result=${result:-NOT TRIED}
 	printf '%-58s %s\n' "$(cat "$mutant/name")" "$result"
 	case $result in
 	SURVIVED | NOT* | DOES*)

@@ -49,6 +49,18 @@ usage(FILE *to)
 		"  --seconds S      again with other parts until so many seconds have passed (0)\n"
 		"  --help           this text\n"
 		"\n"
+		"It takes a minute or two, with --all hours; with --only it is less.\n"
+		"\n"
+		"There is a row for each object, and these columns:\n"
+		"  N of M   stops after which the others stood still, of all that were tried\n"
+		"  in rseq  how many of the M were inside a restartable sequence\n"
+		"  wrong    stopped calls after which not all was right: an item lost, or there\n"
+		"           twice or out of order, or an answer that does not fit\n"
+		"\"not to the end\": the object's process has hung or crashed. \"no such capacity\":\n"
+		"the object cannot be made as it would have to be. The last line says in which\n"
+		"objects a stop must not block the others and in which it must, to show that this is\n"
+		"seen; the others are there for comparison.\n"
+		"\n"
 		"The exit status is 1 when a stop blocks the others where it must not, when none\n"
 		"is seen to block where some must, and when an item is lost or comes twice.\n",
 		to);
@@ -532,20 +544,21 @@ stage_object(const struct object *object, struct tally *tally)
 	tally->is_broken = status != 0;
 }
 
-static bool
-is_right(const struct tally *tally)
+/* What the object has done that it must not; NULL: nothing. */
+static const char *
+fault_of(const struct tally *tally)
 {
-	if (tally->is_broken && tally->object->duty != MAY_BLOCK)
-		return false;
-	switch (tally->object->duty) {
-	case MUST_NOT_BLOCK:
-		return tally->stops > 0 && tally->blocking == 0 && tally->wrong == 0;
-	case MUST_BLOCK:
-		return tally->blocking > 0 && tally->wrong == 0;
-	case MAY_BLOCK:
-	default:
-		return true;
-	}
+	if (tally->object->duty == MAY_BLOCK)
+		return NULL;
+	if (tally->is_broken)
+		return "did not get to the end";
+	if (tally->wrong > 0)
+		return "went wrong";
+	if (tally->object->duty == MUST_BLOCK)
+		return tally->blocking > 0 ? NULL : "was not seen to block";
+	if (tally->stops == 0)
+		return "was never stopped";
+	return tally->blocking > 0 ? "blocks" : NULL;
 }
 
 static void
@@ -561,22 +574,58 @@ print_row(const struct tally *tally)
 		       tally->stops);
 	printf("%-22s %20s %10" PRIu64 " %7" PRIu64 "%s%s\n", tally->object->name, figures,
 	       tally->inside, tally->wrong, tally->is_broken ? "   not to the end" : "",
-	       is_right(tally) ? "" : "   FAILED");
+	       fault_of(tally) ? "   FAILED" : "");
+}
+
+static void
+print_names(const struct tally *tallies, size_t count, enum duty duty)
+{
+	const char *none = " none";
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		if (tallies[i].object->duty != duty)
+			continue;
+		printf(" %s", tallies[i].object->name);
+		none = "";
+	}
+	printf("%s", none);
 }
 
 /* 0 or 1, as main. */
 static int
-print_table(const struct tally *tallies, size_t count)
+print_verdict(const struct tally *tallies, size_t count)
 {
+	const char *before = "FAILED: ";
 	bool all_right = true;
 	size_t i;
 
-	printf("%-22s %20s %10s %7s\n", "stops that block others", "", "in rseq", "wrong");
+	printf("must not block:");
+	print_names(tallies, count, MUST_NOT_BLOCK);
+	printf("; must:");
+	print_names(tallies, count, MUST_BLOCK);
+	printf("; ");
 	for (i = 0; i < count; i++) {
-		print_row(&tallies[i]);
-		all_right = all_right && is_right(&tallies[i]);
+		const char *fault = fault_of(&tallies[i]);
+
+		if (!fault)
+			continue;
+		printf("%s%s %s", before, tallies[i].object->name, fault);
+		before = ", ";
+		all_right = false;
 	}
+	printf("%s\n", all_right ? "ok" : "");
 	return all_right ? 0 : 1;
+}
+
+static void
+print_table(const struct tally *tallies, size_t count)
+{
+	size_t i;
+
+	printf("%-22s %20s %10s %7s\n", "stops that block others", "", "in rseq", "wrong");
+	for (i = 0; i < count; i++)
+		print_row(&tallies[i]);
 }
 
 int
@@ -586,7 +635,6 @@ main(int argc, char **argv)
 	const struct object *const *object;
 	uint64_t deadline;
 	size_t count = 0;
-	int rc;
 
 	parse(argc, argv);
 	if (options.list) {
@@ -612,8 +660,8 @@ main(int argc, char **argv)
 	} while (queue_now() < deadline);
 	if (shows_progress)
 		(void)fprintf(stderr, "\r\033[K");
-	rc = print_table(tallies, count);
-	return rc;
+	print_table(tallies, count);
+	return print_verdict(tallies, count);
 }
 
 #endif

@@ -19,9 +19,9 @@
  *                   once in each.
  *
  * --expect NAME     Passes only when this violation is found, at the latest after a minute, and
- *                   nothing that is wrong with successful calls. Vyukov's ring, which answers empty
- *                   or full while another thread is in the middle of a call, shows that the program
- *                   sees such a thing.
+ *                   nothing that is wrong with successful calls, so that only a refusal can be
+ *                   expected. Vyukov's ring, which answers empty or full while another thread is in
+ *                   the middle of a call, shows that the program sees such a thing.
  */
 /* ARGS: --subject ring */
 /* ARGS: --subject queue */
@@ -46,6 +46,9 @@
 #define MOST_THREADS 8 /* a side */
 #define MOST_WORKERS (2 * MOST_THREADS)
 #define MOST_BATCH 100 /* more than the ring moves an end by at once */
+#define MOST_CAPACITY (1 << 20)
+#define MOST_OPERATIONS (UINT32_MAX / 2)
+#define ANY_BATCH 200
 #define EXPECT_BOUND (60 * QUEUE_SECOND)
 
 enum subject {
@@ -56,9 +59,9 @@ enum subject {
 };
 
 static uint64_t option_producers, option_consumers, option_capacity,
-	option_operations = 20000, option_batch = 200, option_signals = 2;
+	option_operations = 20000, option_batch = ANY_BATCH, option_signals = 2;
 static const char *option_subject = "any", *option_role = "any", *option_clock = "any",
-		  *option_close = "any", *option_expect;
+		  *option_close = "any", *option_expect, *option_help;
 
 struct worker {
 	unsigned index;
@@ -404,15 +407,18 @@ static const char *const roles[] = {"mpmc", "spmc", "mpsc", "spsc", "any"};
 static const char *const clocks[] = {"counter", "time", "any"};
 static const char *const closes[] = {"never", "end", "middle", "twice", "any"};
 
-/* Which of the names; one that is not there is a mistake in the arguments. */
+/* What can be wrong with a call that was refused. */
+static const char *const expectations[] = {"false-empty", "false-full"};
+
+/* Which of the names; `n` if it is none of them. */
 static unsigned
 number_of(const char *name, const char *const *names, unsigned n)
 {
-	for (unsigned i = 0; i < n; i++)
-		if (strcmp(name, names[i]) == 0)
-			return i;
-	fprintf(stderr, "there is no %s\n", name);
-	exit(2);
+	unsigned i;
+
+	for (i = 0; i < n && strcmp(name, names[i]) != 0; i++)
+		continue;
+	return i;
 }
 
 #define NUMBER_OF(name, names) number_of(name, names, sizeof(names) / sizeof *(names))
@@ -602,6 +608,101 @@ run_round(struct stress_random *random)
 	return check_trial();
 }
 
+/* ---- Arguments ------------------------------------------------------------------------------ */
+
+/* What an option may be: one of some names, a number in a range or another one, or seconds. */
+static const struct values {
+	const char *option;
+	const char *const *names;
+	unsigned n;
+	uint64_t least, most, also; /* most is 0: seconds */
+} all_values[] = {
+#define NAMES(names) names, sizeof(names) / sizeof *(names), 0, 0, 0
+#define NUMBERS(least, most, also) NULL, 0, least, most, also
+	{"--subject", NAMES(subjects)},
+	{"--role", NAMES(roles)},
+	{"--producers", NUMBERS(0, MOST_THREADS, 0)},
+	{"--consumers", NUMBERS(0, MOST_THREADS, 0)},
+	{"--capacity", NUMBERS(0, MOST_CAPACITY, 0)},
+	{"--operations", NUMBERS(MOST_WORKERS, MOST_OPERATIONS, MOST_WORKERS)},
+	{"--batch", NUMBERS(0, 100, ANY_BATCH)},
+	{"--clock", NAMES(clocks)},
+	{"--close", NAMES(closes)},
+	{"--signals", NUMBERS(0, 2, 0)},
+	{"--expect", NAMES(expectations)},
+	{"--seed", NUMBERS(0, UINT64_MAX, 0)},
+	{"--seconds", NUMBERS(0, 0, 0)},
+};
+
+static _Noreturn void
+refuse(const char *option, const char *value, const struct values *allowed)
+{
+	fprintf(stderr, "%s: %s is \"%s\"; it must be ", program_invocation_short_name, option,
+		value);
+	if (allowed->names) {
+		fprintf(stderr, "one of");
+		for (unsigned i = 0; i < allowed->n; i++)
+			fprintf(stderr, " %s", allowed->names[i]);
+	} else if (allowed->most == 0) {
+		fprintf(stderr, "a number of seconds");
+	} else {
+		fprintf(stderr, "a number from %" PRIu64 " to %" PRIu64, allowed->least,
+			allowed->most);
+		if (allowed->also > allowed->most)
+			fprintf(stderr, ", or %" PRIu64, allowed->also);
+	}
+	fprintf(stderr, "\n");
+	exit(2);
+}
+
+static bool
+is_allowed(const char *value, const struct values *allowed)
+{
+	uint64_t number;
+	double seconds;
+	char *end;
+
+	if (allowed->names)
+		return number_of(value, allowed->names, allowed->n) < allowed->n;
+	if (allowed->most == 0) {
+		seconds = strtod(value, &end);
+		return end != value && !*end && seconds >= 0 && seconds < 1e9;
+	}
+	errno = 0;
+	number = strtoull(value, &end, 0);
+	if (errno || *end || *value < '0' || *value > '9')
+		return false;
+	return (number >= allowed->least && number <= allowed->most) || number == allowed->also;
+}
+
+static const struct values *
+values_of(const char *option)
+{
+	for (size_t i = 0; i < sizeof all_values / sizeof *all_values; i++)
+		if (strcmp(option, all_values[i].option) == 0)
+			return &all_values[i];
+	fprintf(stderr, "%s: there is no option \"%s\"; --help says which there are\n",
+		program_invocation_short_name, option);
+	exit(2);
+}
+
+/* Before stress_begin, which reads them, and does not know what they mean. */
+static void
+check_arguments(char **argv)
+{
+	for (argv++; *argv && strcmp(*argv, "--help") != 0; argv += 2) {
+		const struct values *allowed = values_of(*argv);
+
+		if (!argv[1]) {
+			fprintf(stderr, "%s: a value must follow %s\n",
+				program_invocation_short_name, *argv);
+			exit(2);
+		}
+		if (!is_allowed(argv[1], allowed))
+			refuse(*argv, argv[1], allowed);
+	}
+}
+
 int
 main(int argc, char **argv)
 {
@@ -611,23 +712,31 @@ main(int argc, char **argv)
 		{"role", NULL, &option_role, "mpmc, spmc, mpsc, spsc or any (any)"},
 		{"producers", &option_producers, NULL, "1 to 8; 0: any (0)"},
 		{"consumers", &option_consumers, NULL, "1 to 8; 0: any (0)"},
-		{"capacity", &option_capacity, NULL, "0: 1, 2, 3, 7 or 64 (0)"},
-		{"operations", &option_operations, NULL, "in a round, about (20000)"},
-		{"batch", &option_batch, NULL, "percent of bulk calls; over 100: any (200)"},
+		{"capacity", &option_capacity, NULL,
+		 "1 to 1048576, of vyukov 2, 4, 8 and so on; 0: 1, 2, 3, 7 or 64 (0)"},
+		{"operations", &option_operations, NULL,
+		 "in a round, about, 16 to 2147483647 (20000)"},
+		{"batch", &option_batch, NULL, "percent of bulk calls, 0 to 100; 200: any (200)"},
 		{"clock", NULL, &option_clock, "counter, time or any (any)"},
 		{"close", NULL, &option_close, "never, end, middle, twice or any (any)"},
 		{"signals", &option_signals, NULL, "1: with, 0: without, 2: either (2)"},
-		{"expect", NULL, &option_expect, "a violation that must be found"},
+		{"expect", NULL, &option_expect,
+		 "a violation that must be found: false-empty or false-full (none)"},
+		{"help", NULL, &option_help, "this text"},
 		{NULL, NULL, NULL, NULL},
 	};
 	uint64_t began = queue_now();
 	struct stress_random random;
 	size_t expected = 0;
 
+	check_arguments(argv);
 	stress_begin(argc, argv, options);
-	if (option_producers > MOST_THREADS || option_consumers > MOST_THREADS ||
-	    option_operations < MOST_WORKERS || option_operations > UINT32_MAX / 2) {
-		fprintf(stderr, "too many threads, or too few or too many operations\n");
+	if (strcmp(option_subject, "vyukov") == 0 &&
+	    (option_capacity == 1 || (option_capacity & (option_capacity - 1)) != 0)) {
+		fprintf(stderr,
+			"%s: --capacity is \"%" PRIu64
+			"\"; of vyukov it must be 2, 4, 8 and so on\n",
+			program_invocation_short_name, option_capacity);
 		return 2;
 	}
 	time_is_one = clocks_agree();

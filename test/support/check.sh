@@ -174,6 +174,7 @@ run_step()
 		;;
 	instructions)
 		report 'test/model/instructions' test/model/instructions.sh
+		[ "$report_status" -ne 0 ] || sed 's/^/      /' "$report_output"
 		;;
 	model)
 		"$0" litmus

@@ -5,7 +5,7 @@
 #   stress    every stress program, line of arguments by line, again and again with fresh seeds, in
 #             the plain build and under each sanitizer; for $SOAK_SECONDS in all
 #   fault     the fault tests, in the same builds
-#   progress  every stop of every operation
+#   progress  a thread stopped at every place of the ring's calls, and at more places of the others'
 #   model     the litmus programs, the explorer and spin, with the larger configurations
 #   mutation  breakages, of which each has to be caught
 #   coverage  how much of the library all of this comes by
@@ -15,6 +15,22 @@
 #
 # Called by make, with MAKE and BUILD in the environment.
 set -u
+
+parts='stress fault progress model mutation coverage'
+if [ $# -eq 0 ]; then
+	echo "soak.sh: no part is named; there are $parts" >&2
+	exit 2
+fi
+for part; do
+	case $part in
+	stress | fault | progress | model | mutation | coverage) ;;
+	*)
+		echo "soak.sh: there is no part \"$part\"; there are $parts" >&2
+		exit 2
+		;;
+	esac
+done
+
 # What was set on make's command line is for the build that its user had in mind, not for these.
 unset MAKEFLAGS
 # As in run.sh: tests ask for too much memory on purpose.
@@ -37,15 +53,6 @@ case $seconds in
 	exit 2
 	;;
 esac
-for part; do
-	case $part in
-	stress | fault | progress | model | mutation | coverage) ;;
-	*)
-		echo "soak.sh: there is no part \"$part\"; there are stress fault progress model mutation coverage" >&2
-		exit 2
-		;;
-	esac
-done
 
 # setting BUILD: how make is told.
 setting()
@@ -208,7 +215,8 @@ fault()
 	return $wrong
 }
 
-# With both back ends. The sanitizers have locks of their own, in which a thread may be stopped.
+# With both back ends. The sanitizers have locks of their own, in which a thread may be stopped. Every
+# place of the ring's calls; of the others' as many as there is time for, for all would take hours.
 progress()
 {
 	for build in gcc c11; do
@@ -216,7 +224,10 @@ progress()
 			cat "$soak/log"
 			return 1
 		}
-		"$(ask "$build" print-OUT)/test/progress/stop_anywhere" --all --seed "$(date +%s)" || return
+		stop_anywhere="$(ask "$build" print-OUT)/test/progress/stop_anywhere"
+		seed=$(date +%s)
+		"$stop_anywhere" --all --only ring --seed "$seed" &&
+			"$stop_anywhere" --seconds $((seconds / 8 + 1)) --seed "$seed" || return
 	done
 }
 

@@ -4,11 +4,12 @@
 # explore.sh DIRECTORY [soak]: runs the library's own files, built into the programs in DIRECTORY,
 # under the explorer, one line for each configuration; soak: the larger ones. The exit status is 1
 # when one fails, or is not exhaustive though it should be. JOBS run at a time, 2.
+# "make explore-programs" builds them.
 set -u
 jobs=${JOBS:-2}
 
-# What each order in the library is for is in test/mutation/orders.checks: the line that fails
-# without it.
+# What fails without an order in the library is in test/mutation/orders.checks, for each of them.
+# Many of those checks are among these; not all are.
 #
 # PROGRAM exhaustive|bounded ARGUMENT...: what explore_PROGRAM.c says about arguments.
 quick='
@@ -144,13 +145,25 @@ bucket exhaustive 1 ABA
 bucket exhaustive 11 AB
 '
 
-# explore DIRECTORY PROGRAM KIND ARGUMENT...
+# refuse MESSAGE
+refuse()
+{
+	echo "explore.sh: $1" >&2
+	exit 2
+}
+
+# explore PASSED DIRECTORY PROGRAM KIND ARGUMENT...: adds a line to the file PASSED if it has.
 explore()
 {
-	directory=$1
-	program=$2
-	kind=$3
-	shift 3
+	passed=$1
+	directory=$2
+	program=$3
+	kind=$4
+	shift 4
+	if [ ! -x "$directory/explore-$program" ]; then
+		printf 'FAIL  %s: not built\n' "$program $*"
+		exit 1
+	fi
 	began=$(date +%s)
 	output=$("$directory/explore-$program" "$@" 2>&1)
 	status=$?
@@ -167,6 +180,7 @@ explore()
 		;;
 	esac
 	printf '  ok  %-34s %2d s  %s\n' "$program $*" $(($(date +%s) - began)) "$summary"
+	echo "$program $*" >>"$passed"
 }
 
 if [ "${1:-}" = one ]; then
@@ -182,4 +196,26 @@ case $#${2:-} in
 	exit 2
 	;;
 esac
-echo "$list" | sed -n 's/^[a-z]/&/p' | xargs -P "$jobs" -L 1 "$0" one "$1"
+case $jobs in
+*[!0-9]* | 0* | ????*) refuse "JOBS is \"$jobs\"; it must be a number from 1 to 999" ;;
+esac
+[ -n "$(find "$1" -name 'explore-*' -type f 2>/dev/null)" ] ||
+	refuse "nothing is built in $1; \"make explore-programs\" does that"
+
+cat <<END
+A line for each program and its arguments; $1/explore-PROGRAM --help says what they mean.
+  exhaustive               every execution was seen, but for those that differ in nothing
+  bounded                  only those in which threads that could go on are left --preemptions times
+                           at most; others are beyond the bound
+  given up as repetitions  begun, and left when all that could still come had been seen in others
+END
+passed=$(mktemp) || exit
+trap 'rm -f "$passed"' EXIT
+trap 'exit 1' INT TERM
+list=$(echo "$list" | sed -n 's/^[a-z]/&/p')
+echo "$list" | xargs -P "$jobs" -L 1 "$0" one "$passed" "$1"
+total=$(echo "$list" | wc -l)
+# What has come to grief without a word has failed as well.
+failed=$((total - $(wc -l <"$passed")))
+echo "$total configurations, $failed failed"
+[ "$failed" -eq 0 ]

@@ -127,6 +127,28 @@ change_all(void *nothing)
 	return nothing;
 }
 
+const char program_usage[] =
+	" TAKES CHANGES [far]\n"
+	"\n"
+	"  TAKES    what one thread does, up to 4 calls: a digit takes so many tokens,\n"
+	"           a asks how many there are, w when there will be 2\n"
+	"  CHANGES  what the other one does, up to 3 calls, 2 beside more than 2 takes:\n"
+	"           A and B set one of two rates, r refunds 1\n"
+	"  far      at a time that makes more than 64 bits of ticks\n";
+
+void
+program_check(void)
+{
+	const char *const words[] = {"far", NULL};
+
+	explorer_need_calls(0, "TAKES", "0123456789aw", CALLS_MAX);
+	/* With more there are more orders than the explorer has room for. */
+	explorer_need_calls(1, "CHANGES", "ABr", strlen(explorer_argument(0)) > 2 ? 2 : 3);
+	if (explorer_argument(2))
+		explorer_need_word(2, "the third argument", words);
+	explorer_need_no_more(3);
+}
+
 int
 main(void)
 {

@@ -72,6 +72,22 @@ ask(void *how)
 	return NULL;
 }
 
+const char program_usage[] =
+	" CALLER\n"
+	"\n"
+	"  CALLER  what the caller does: wait waits for the reply, look takes it when it\n"
+	"          is there, cancel cancels, and takes it when that was too late, refused\n"
+	"          looks whether the worker has refused, fd asks for the descriptor\n";
+
+void
+program_check(void)
+{
+	const char *const words[] = {"wait", "look", "cancel", "refused", "fd", NULL};
+
+	explorer_need_word(0, "CALLER", words);
+	explorer_need_no_more(1);
+}
+
 int
 main(void)
 {

@@ -59,6 +59,24 @@ freer_main(void *unused)
 	return unused;
 }
 
+const char program_usage[] = " WORLD READERS [crowd]\n"
+			     "\n"
+			     "  WORLD    fence: membarrier(2) is not there; barrier: it is\n"
+			     "  READERS  threads that read, 1 to 3, beside one that frees\n"
+			     "  crowd    readers cannot have a record of their own\n";
+
+void
+program_check(void)
+{
+	const char *const words[] = {"crowd", NULL};
+
+	explorer_need_world(0, "");
+	explorer_need_number(1, "READERS", 1, READERS_MAX);
+	if (explorer_argument(2))
+		explorer_need_word(2, "the third argument", words);
+	explorer_need_no_more(3);
+}
+
 int
 main(void)
 {

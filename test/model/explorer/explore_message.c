@@ -37,6 +37,17 @@ read_it(void *unused)
 	return unused;
 }
 
+const char program_usage[] = " THREADS\n"
+			     "\n"
+			     "  THREADS  so many hold the message, 1 to 3\n";
+
+void
+program_check(void)
+{
+	explorer_need_number(0, "THREADS", 1, THREADS_MAX);
+	explorer_need_no_more(1);
+}
+
 int
 main(void)
 {

@@ -172,6 +172,30 @@ set_up(const char *world)
 	explorer_name(&queue->ring.slots[0].low, "slot 0 seq");
 }
 
+const char program_usage[] =
+	" WORLD CALLS...\n"
+	"\n"
+	"  WORLD  fence: each notifier orders for WAIT1 by a fence; barrier: who waits\n"
+	"         does, by membarrier(2). Behind it, letters: f a descriptor from the\n"
+	"         beginning, s one thread pushes and one pops, by promise, p pushes carry\n"
+	"         probes, 2 a capacity of 2 instead of 1\n"
+	"  CALLS  what a thread does, a letter for each call; up to 4 threads:\n"
+	"         u try_push, U push_n of 1, b push that waits for room, t try_pop,\n"
+	"         o pop that waits, O pop_n that waits, w the same until it is\n"
+	"         interrupted, i interrupts that, c close, f fd, e queue_select, r looks\n"
+	"         whether it is ready, where it cannot have been empty\n";
+
+void
+program_check(void)
+{
+	int i;
+
+	explorer_need_world(0, "fsp2");
+	for (i = 1; i == 1 || (i < 1 + THREADS && explorer_argument(i)); i++)
+		explorer_need_calls(i, "CALLS", "uUbotOwicfre", ITEMS);
+	explorer_need_no_more(i);
+}
+
 int
 main(void)
 {

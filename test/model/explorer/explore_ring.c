@@ -32,7 +32,6 @@
 #define ITEMS (2 * CALLS_MAX)
 #define POSITIONS 16
 
-const char *explorer_argument(int i);
 ptrdiff_t queue_impl_rseq_area(void);
 void queue_impl_rseq_interrupt(void);
 
@@ -394,6 +393,35 @@ report(const struct role *drained)
 			n += (size_t)snprintf(text + n, sizeof text - n, "/");
 	}
 	explorer_outcome(text);
+}
+
+const char program_usage[] =
+	" CAPACITY FLAGS CALLS...\n"
+	"\n"
+	"  CAPACITY  of the ring, 1 to 8\n"
+	"  FLAGS     its roles: 0 none, 1 a single producer, 2 a single consumer, 3 both\n"
+	"  CALLS     what a thread does, a letter for each call; up to 4 threads:\n"
+	"            u push, o pop, U push_n of 2, O pop_n of 2, c close, s statistics\n";
+
+void
+program_check(void)
+{
+	unsigned closers = 0;
+	int i;
+
+	explorer_need_number(0, "CAPACITY", 1, ITEMS);
+	explorer_need_number(1, "FLAGS", 0, 3);
+	for (i = 2; i == 2 || (i < 2 + THREADS && explorer_argument(i)); i++) {
+		explorer_need_calls(i, "CALLS", "uoUOcs", ITEMS);
+		if (count(explorer_argument(i), "uUoO") > ITEMS)
+			explorer_refuse("CALLS is \"%s\"; it must be %d items at most",
+					explorer_argument(i), ITEMS);
+		closers += count(explorer_argument(i), "c") > 0;
+		if (closers > 1)
+			explorer_refuse("CALLS is \"%s\"; c must be in one thread's only",
+					explorer_argument(i));
+	}
+	explorer_need_no_more(i);
 }
 
 int

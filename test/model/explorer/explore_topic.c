@@ -216,6 +216,48 @@ act(void *argument)
 	return NULL;
 }
 
+const char program_usage[] =
+	" WORLD CALLS...\n"
+	"\n"
+	"  WORLD  fence: each notifier orders for WAIT1 by a fence; barrier: who waits\n"
+	"         does, by membarrier(2). Behind it, letters: 1 a subscription in the\n"
+	"         beginning, which takes one message, f it has a filter, which all\n"
+	"         messages pass, w publishes wait for room in it\n"
+	"  CALLS  what a thread does, a letter for each call; up to 4 threads:\n"
+	"         p publish, s subscribe, c close, d destroy; with the subscription from\n"
+	"         the beginning: t takes a message, w waits for one, x ends it,\n"
+	"         q its statistics\n";
+
+/* What two threads must not do, to the topic or to what is around it here. */
+static void
+check_once(int i, const char *letters)
+{
+	int before;
+
+	for (; *letters; letters++)
+		for (before = 1; before < i; before++)
+			if (strchr(explorer_argument(before), *letters) &&
+			    strchr(explorer_argument(i), *letters))
+				explorer_refuse("CALLS is \"%s\"; %c must be in one thread's only",
+						explorer_argument(i), *letters);
+}
+
+void
+program_check(void)
+{
+	int i;
+
+	explorer_need_world(0, "1fw");
+	for (i = 1; i == 1 || (i < 1 + THREADS && explorer_argument(i)); i++) {
+		explorer_need_calls(i, "CALLS", "pscdtwxq", NEWS);
+		if (!strchr(explorer_argument(0), '1') && strpbrk(explorer_argument(i), "twxq"))
+			explorer_refuse("CALLS is \"%s\"; for t w x q WORLD must have the letter 1",
+					explorer_argument(i));
+		check_once(i, "scdx");
+	}
+	explorer_need_no_more(i);
+}
+
 int
 main(void)
 {

@@ -46,6 +46,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -227,7 +228,6 @@ static char **arguments;
 static int n_arguments;
 
 int program_main(void);
-const char *explorer_argument(int i);
 
 enum {
 	ENDED = 1,
@@ -1744,25 +1744,145 @@ by_text(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
-static void
-usage(void)
+/* The arguments. Litmus programs take none. */
+
+__attribute__((__weak__)) const char program_usage[] = "";
+
+__attribute__((__weak__)) void
+program_check(void)
 {
-	fprintf(stderr, "usage: [--locked] [--append] [--full] [--stale N] [--preemptions N] "
-			"[--executions N] [--interruptions N] [--verbose] [ARGUMENT...]\n");
+	explorer_need_no_more(0);
+}
+
+void
+explorer_refuse(const char *format, ...)
+{
+	va_list list;
+
+	(void)fprintf(stderr, "%s: ", program_invocation_short_name);
+	va_start(list, format);
+	(void)vfprintf(stderr, format, list);
+	va_end(list);
+	(void)fprintf(stderr, "; --help says more\n");
 	exit(2);
 }
 
-static unsigned long
-number_in(char **argv)
+static const char *
+need(int i, const char *name)
 {
-	char *end;
+	if (!explorer_argument(i))
+		explorer_refuse("%s is missing", name);
+	return explorer_argument(i);
+}
+
+/* Of one digit. */
+void
+explorer_need_number(int i, const char *name, unsigned least, unsigned most)
+{
+	const char *text = need(i, name);
+
+	if (text[0] < (char)('0' + least) || text[0] > (char)('0' + most) || text[1])
+		explorer_refuse("%s is \"%s\"; it must be a number from %u to %u", name, text,
+				least, most);
+}
+
+void
+explorer_need_word(int i, const char *name, const char *const *words)
+{
+	const char *text = need(i, name);
+	char all[128];
+	size_t n = 0;
+
+	for (all[0] = '\0'; *words; words++) {
+		if (strcmp(text, *words) == 0)
+			return;
+		n += (size_t)snprintf(all + n, sizeof all - n, " %s", *words);
+	}
+	explorer_refuse("%s is \"%s\"; it must be one of%s", name, text, all);
+}
+
+/* Is there membarrier(2)? And what else there is, a letter for each. */
+void
+explorer_need_world(int i, const char *letters)
+{
+	const char *text = need(i, "WORLD"), *rest = text;
+
+	if (strncmp(text, "fence", strlen("fence")) == 0)
+		rest += strlen("fence");
+	else if (strncmp(text, "barrier", strlen("barrier")) == 0)
+		rest += strlen("barrier");
+	if (rest == text)
+		explorer_refuse("WORLD is \"%s\"; it must begin with fence or barrier", text);
+	rest += strspn(rest, letters);
+	if (*rest && *letters)
+		explorer_refuse("WORLD is \"%s\"; there is no letter %c, there are %s", text, *rest,
+				letters);
+	if (*rest)
+		explorer_refuse("WORLD is \"%s\"; it must be fence or barrier", text);
+}
+
+/* A letter for each call. */
+void
+explorer_need_calls(int i, const char *name, const char *letters, unsigned most)
+{
+	const char *text = need(i, name);
+	size_t known = strspn(text, letters);
+
+	if (text[known])
+		explorer_refuse("%s is \"%s\"; there is no call %c, there are %s", name, text,
+				text[known], letters);
+	if (known > most)
+		explorer_refuse("%s is \"%s\"; it must be %u calls at most", name, text, most);
+}
+
+void
+explorer_need_no_more(int n)
+{
+	if (explorer_argument(n))
+		explorer_refuse("\"%s\" is one argument too many", explorer_argument(n));
+}
+
+static void
+usage(void)
+{
+	printf("usage: %s [OPTION...]%s", program_invocation_short_name,
+	       *program_usage ? program_usage : "\n");
+	(void)fputs(
+		"\n"
+		"  --locked           read-modify-writes that acquire and release are full fences\n"
+		"  --append           writes come last in modification order, none in its middle\n"
+		"  --full             tries all orders of steps, also of those that do not matter\n"
+		"  --stale N          how often a thread reads the same old write, at most (4)\n"
+		"  --preemptions N    how often a thread is left that could go on, at most (no bound)\n"
+		"  --executions N     ends after so many (no bound)\n"
+		"  --interruptions N  of restartable sequences, in each thread, at most (1)\n"
+		"  --verbose          shows all steps of every execution\n"
+		"  --help             this text\n"
+		"\n"
+		"It prints the ways in which the program can end, and how many executions there\n"
+		"were. \"exhaustive\": all that there are, but for those that differ in nothing;\n"
+		"\"bounded\": --preemptions or --executions have cut some off. \"given up as\n"
+		"repetitions\": begun, and left when all that could still come had been seen in\n"
+		"others. The exit status is 1 when an execution fails; then its steps are shown.\n"
+		"What is not seen is said in test/model/explorer/explorer.c.\n",
+		stdout);
+	exit(0);
+}
+
+static unsigned long
+number_in(char **argv, unsigned least)
+{
 	unsigned long value;
+	char *end;
 
 	if (!argv[1])
-		usage();
+		explorer_refuse("a number must follow %s", argv[0]);
+	errno = 0;
 	value = strtoul(argv[1], &end, 10);
-	if (*end || end == argv[1])
-		usage();
+	if (errno || *end || *argv[1] < '0' || *argv[1] > '9' || value < least ||
+	    value > UINT32_MAX)
+		explorer_refuse("%s is \"%s\"; it must be a number from %u to %u", argv[0], argv[1],
+				least, UINT32_MAX);
 	return value;
 }
 
@@ -1783,19 +1903,22 @@ main(int argc, char **argv)
 		else if (strcmp(*argv, "--verbose") == 0)
 			verbose = true;
 		else if (strcmp(*argv, "--stale") == 0)
-			stale_limit = (unsigned)number_in(argv++);
+			stale_limit = (unsigned)number_in(argv++, 0);
 		else if (strcmp(*argv, "--interruptions") == 0)
-			interruptions_limit = (unsigned)number_in(argv++);
+			interruptions_limit = (unsigned)number_in(argv++, 0);
 		else if (strcmp(*argv, "--preemptions") == 0)
-			preemptions_limit = number_in(argv++);
+			preemptions_limit = number_in(argv++, 0);
 		else if (strcmp(*argv, "--executions") == 0)
-			executions_limit = number_in(argv++);
-		else
+			executions_limit = number_in(argv++, 1);
+		else if (strcmp(*argv, "--help") == 0)
 			usage();
+		else
+			explorer_refuse("there is no option \"%s\"", *argv);
 	}
 	arguments = argv;
 	while (argv[n_arguments])
 		n_arguments++;
+	program_check();
 	do {
 		how = execute();
 		if (how == FAILED)

@@ -55,4 +55,25 @@ void explorer_membarrier(void);
 void explorer_futex_wait(const uint32_t *word, uint32_t expected);
 int explorer_futex_wake(const uint32_t *word, int n);
 
+/*
+ * A program that takes arguments has these two of its own: what --help says of them, and a check that
+ * comes before all executions, and ends in a refusal if one is not right.
+ */
+extern const char program_usage[];
+void program_check(void);
+
+/* An argument; NULL: there are not so many. */
+const char *explorer_argument(int i);
+
+/* For such checks: the program ends, with a message, if it is not so. */
+void explorer_need_number(int i, const char *name, unsigned least, unsigned most); /* a digit */
+void explorer_need_word(int i, const char *name, const char *const *words);
+/* "fence" or "barrier", for whether there is membarrier(2), and some of the letters. */
+void explorer_need_world(int i, const char *letters);
+/* A letter for each call. */
+void explorer_need_calls(int i, const char *name, const char *letters, unsigned most);
+void explorer_need_no_more(int n);
+__attribute__((__noreturn__, __format__(__printf__, 1, 2))) void explorer_refuse(const char *format,
+										 ...);
+
 #endif

@@ -17,7 +17,4 @@ extern bool machine_has_no_keys;
 /* Is the event descriptor readable? */
 bool machine_is_readable(void);
 
-/* Of the explorer. */
-const char *explorer_argument(int i);
-
 #endif
