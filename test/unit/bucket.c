@@ -2,15 +2,19 @@
 #include <conveyor/bucket.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "unit.h"
+
+#include "../support/fault.h"
 
 /*
  * All timeouts are the same: for each further value Criterion loses some memory, which
@@ -1227,4 +1231,41 @@ Test(token_feed, is_not_destroyed_while_somebody_waits_inside)
 	waited_for = NULL;
 	cr_assert_eq(destroyed_while_waiting, -EBUSY);
 	cr_assert_eq(queue_token_feed_destroy(feed), 0);
+}
+
+static struct queue_token_feed *shared_feed;
+static pid_t takers[3];
+
+static void *
+take_one(void *argument)
+{
+	__atomic_store_n((pid_t *)argument, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+	return queue_token_feed_take_until(shared_feed, 1, QUEUE_NEVER) == 0 ? NULL : argument;
+}
+
+/* Three tokens at once for three who wait: none is left behind for the next one. */
+Test(token_feed, tokens_that_come_at_once_wake_all_who_can_have_them, .timeout = 60)
+{
+	uint64_t now = queue_now();
+	pthread_t threads[3];
+	void *failed;
+
+	shared_feed = manual_feed(1, QUEUE_SECOND, 4);
+	cr_assert_eq(queue_token_feed_take(shared_feed, 4), 0);
+	cr_assert_eq(queue_token_feed_advance(shared_feed, now), 0);
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(pthread_create(&threads[i], NULL, take_one, &takers[i]), 0);
+	for (int i = 0; i < 3; i++)
+		while (!__atomic_load_n(&takers[i], __ATOMIC_ACQUIRE) ||
+		       !fault_is_asleep(__atomic_load_n(&takers[i], __ATOMIC_ACQUIRE)))
+			(void)sched_yield();
+	cr_assert_eq(
+		queue_token_feed_advance(shared_feed, now + 3 * QUEUE_SECOND + QUEUE_SECOND / 2),
+		0);
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(pthread_join(threads[i], &failed), 0);
+		cr_assert_null(failed);
+	}
+	cr_assert_eq(queue_token_feed_available_approx(shared_feed), 0);
+	cr_assert_eq(queue_token_feed_destroy(shared_feed), 0);
 }

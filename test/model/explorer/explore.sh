@@ -22,6 +22,7 @@ ring exhaustive 2 0 u u o
 ring exhaustive 2 0 u uo
 ring exhaustive 3 0 U uo
 ring exhaustive 1 0 uu u o
+ring exhaustive 2 0 U o oo
 ring exhaustive 1 0 u uc o
 ring exhaustive 1 0 uu c o
 ring exhaustive 1 0 u c o
