@@ -10,6 +10,7 @@
 #include <conveyor/bucket.h>
 #include <conveyor/call.h>
 #include <conveyor/clock.h>
+#include <conveyor/log.h>
 #include <conveyor/pool.h>
 #include <conveyor/queue.h>
 #include <conveyor/ring.h>

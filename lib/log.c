@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the user's threads do with a log: open and close it, append, wait. See log_impl.h.
+ */
+#include "log_impl.h"
+
+#include "alloc_impl.h"
+#include "eventfd_impl.h"
+#include "wait_impl.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#define SEGMENT_DEFAULT (UINT64_C(64) << 20)
+#define STAGING_DEFAULT (UINT64_C(4) << 20)
+#define STAGING_MIN (UINT64_C(1) << 18)
+#define STAGING_MAX (UINT64_C(1) << 30)
+#define PAGE 4096
+
+uint64_t
+queue_impl_log_time(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * QUEUE_SECOND + (uint64_t)now.tv_nsec;
+}
+
+/*
+ * Waiting.
+ */
+
+static bool
+has_come(uint64_t deadline)
+{
+	return deadline != QUEUE_NEVER && deadline <= queue_now();
+}
+
+int
+queue_impl_log_await(struct queue_impl_event *event,
+		     bool (*is_true)(struct queue_log *log, uint64_t argument),
+		     struct queue_log *log, uint64_t argument, uint64_t deadline)
+{
+	int rc = -EAGAIN;
+
+	while (rc == -EAGAIN) {
+		uint32_t epoch = queue_impl_event_prepare(event);
+
+		if (is_true(log, argument))
+			rc = 0;
+		else if (has_come(deadline))
+			rc = -ETIMEDOUT;
+		else
+			queue_impl_event_sleep(event, epoch, deadline);
+		queue_impl_event_leave(event);
+	}
+	return rc;
+}
+
+void
+queue_impl_log_tell(struct queue_impl_event *event)
+{
+	queue_impl_fence_full(); /* WAIT1 notifier */
+	if (queue_impl_event_awaited(event))
+		queue_impl_event_notify_all(event);
+}
+
+/* A user's thread: the log cannot be closed meanwhile. */
+static int
+wait_for(struct queue_log *log, struct queue_impl_event *event,
+	 bool (*is_true)(struct queue_log *log, uint64_t argument), uint64_t argument,
+	 uint64_t deadline)
+{
+	int rc;
+
+	if (is_true(log, argument))
+		return 0;
+	(void)queue_impl_fetch_add32_acq_rel(&log->waiting, 1);
+	rc = queue_impl_log_await(event, is_true, log, argument, deadline);
+	(void)queue_impl_fetch_add32_acq_rel(&log->waiting, UINT32_MAX);
+	return rc;
+}
+
+void
+queue_impl_log_fail(struct queue_log *log)
+{
+	int number = (int)queue_impl_load32_acq(&log->descriptor.number) - 1;
+
+	queue_impl_store32_rel(&log->failed, EIO);
+	queue_impl_log_tell(&log->progress);
+	queue_impl_log_tell(&log->room);
+	if (number >= 0)
+		queue_impl_eventfd_raise(number);
+}
+
+/*
+ * Appending.
+ */
+
+uint64_t
+queue_impl_log_segment_end(const struct queue_log *log, uint64_t position)
+{
+	if (position < log->first_end)
+		return log->first_end;
+	return log->first_end + ((position - log->first_end) / log->segment + 1) * log->segment;
+}
+
+/* Known before the segment is begun, so that nobody has to wait for that: SplitMix64's mixer. */
+uint64_t
+queue_impl_log_salt(const struct queue_log *log, uint64_t position)
+{
+	uint64_t z;
+
+	if (position < log->first_end)
+		return log->first_salt;
+	z = log->seed + queue_impl_log_segment_end(log, position) * UINT64_C(0x9e3779b97f4a7c15);
+	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return z ^ (z >> 31);
+}
+
+/* Nobody's until the first word is there. */
+static void
+publish(struct queue_log *log, uint64_t position, const uint64_t words[3])
+{
+	*queue_impl_log_word(log, position + 8) = words[1];
+	*queue_impl_log_word(log, position + 16) = words[2];
+	queue_impl_store_rel(queue_impl_log_word(log, position), words[0]); /* LOG1 release */
+}
+
+/* The rest of a segment, in which there was no room. Too few bytes for a record are an end as well. */
+static void
+publish_end(struct queue_log *log, uint64_t position, uint64_t end)
+{
+	uint64_t words[3];
+
+	if (end - position < QUEUE_IMPL_LOG_RECORD)
+		return;
+	queue_impl_log_make_record(words, queue_impl_log_salt(log, position), position,
+				   QUEUE_IMPL_LOG_END, 0, NULL, 0);
+	publish(log, position, words);
+}
+
+int
+queue_impl_log_reserve(struct queue_log *log, size_t size, bool own, uint64_t *position)
+{
+	uint64_t extent = queue_impl_log_extent(size), tail, at, end;
+	uint64_t memory = log->staging_mask + 1 - (own ? 0 : log->staging_spare);
+	uint64_t disk = own ? 0 : log->disk_spare;
+	uint32_t no_space;
+
+	tail = queue_impl_load_rlx(&log->tail); /* relaxed: the swap decides */
+	do {
+		if (queue_impl_load32_rlx(&log->failed)) /* relaxed: for ever */
+			return -EIO;
+		end = queue_impl_log_segment_end(log, tail);
+		at = extent <= end - tail ? tail : end;
+		if (at + extent - queue_impl_load_acq(&log->released) > memory) /* LOG3 acquire */
+			return -EAGAIN;
+		/* In this order: a file may come in between. */
+		no_space = queue_impl_load32_acq(&log->no_space);
+		if (at + extent + disk > queue_impl_load_acq(&log->limit))
+			return no_space ? -(int)no_space : -EAGAIN;
+	} while (!queue_impl_cas_acq_rel(&log->tail, &tail, at + extent));
+	if (at != tail)
+		publish_end(log, tail, at);
+	*position = at;
+	return 0;
+}
+
+void
+queue_impl_log_publish(struct queue_log *log, uint64_t position, enum queue_impl_log_kind kind,
+		       uint32_t aux, const void *data, size_t size)
+{
+	uint64_t at = (position + QUEUE_IMPL_LOG_RECORD) & log->staging_mask;
+	size_t first = (size_t)(log->staging_mask + 1 - at);
+	uint64_t words[3];
+
+	queue_impl_log_make_record(words, queue_impl_log_salt(log, position), position, kind, aux,
+				   data, size);
+	if (first > size)
+		first = size;
+	if (size > 0) {
+		memcpy(log->staging + at, data, first);
+		memcpy(log->staging, (const char *)data + first, size - first);
+	}
+	publish(log, position, words);
+	queue_impl_log_tell(&log->work);
+}
+
+/* Is it worth trying again? */
+static bool
+has_room(struct queue_log *log, uint64_t size)
+{
+	uint64_t tail = queue_impl_load_rlx(&log->tail), end, at;
+	uint64_t extent = queue_impl_log_extent(size);
+
+	if (queue_impl_load32_acq(&log->failed))
+		return true;
+	end = queue_impl_log_segment_end(log, tail);
+	at = extent <= end - tail ? tail : end;
+	if (at + extent - queue_impl_load_acq(&log->released) > /* LOG3 acquire */
+	    log->staging_mask + 1 - log->staging_spare)
+		return false;
+	return at + extent + log->disk_spare <= queue_impl_load_acq(&log->limit) ||
+	       queue_impl_load32_acq(&log->no_space);
+}
+
+int
+queue_log_append_async(struct queue_log *log, const void *data, size_t length, uint64_t *position)
+{
+	uint64_t at = 0;
+	int rc;
+
+	if (!log || (!data && length > 0))
+		return -EINVAL;
+	if (length > queue_log_length_max(log))
+		return -EMSGSIZE;
+	for (;;) {
+		rc = queue_impl_log_reserve(log, length, false, &at);
+		if (rc == 0)
+			break;
+		if (rc != -EAGAIN) {
+			queue_impl_add_rlx(&log->refused, 1);
+			return rc;
+		}
+		(void)wait_for(log, &log->room, has_room, length, QUEUE_NEVER);
+	}
+	if (position)
+		*position = at;
+	queue_impl_log_publish(log, at, QUEUE_IMPL_LOG_MESSAGE, 0, data, length);
+	queue_impl_add_rlx(&log->appended, 1);
+	queue_impl_add_rlx(&log->bytes, length);
+	return 0;
+}
+
+static bool
+is_durable(struct queue_log *log, uint64_t position)
+{
+	return queue_impl_load_acq(&log->durable) > position || /* LOG2 acquire */
+	       queue_impl_load32_acq(&log->failed);
+}
+
+static bool
+is_written(struct queue_log *log, uint64_t position)
+{
+	return queue_impl_load_acq(&log->written) > position || /* LOG2 acquire */
+	       queue_impl_load32_acq(&log->failed);
+}
+
+static bool
+syncs_at_once(const struct queue_log *log)
+{
+	return log->options.sync == QUEUE_LOG_BATCH || log->options.sync == QUEUE_LOG_EACH;
+}
+
+int
+queue_log_append(struct queue_log *log, const void *data, size_t length, uint64_t *position)
+{
+	uint64_t at = 0;
+	int rc = queue_log_append_async(log, data, length, &at);
+
+	if (rc < 0)
+		return rc;
+	if (position)
+		*position = at;
+	if (syncs_at_once(log))
+		return queue_log_wait(log, at, QUEUE_NEVER);
+	(void)wait_for(log, &log->progress, is_written, at, QUEUE_NEVER);
+	return queue_impl_load_acq(&log->written) > at ? 0 : -EIO; /* LOG2 acquire */
+}
+
+int
+queue_log_wait(struct queue_log *log, uint64_t position, uint64_t deadline)
+{
+	int rc;
+
+	if (!log || position >= queue_impl_load_rlx(&log->tail)) /* relaxed: a number */
+		return -EINVAL;
+	rc = wait_for(log, &log->progress, is_durable, position, deadline);
+	if (rc < 0)
+		return rc;
+	return queue_impl_load_acq(&log->durable) > position ? 0 : -EIO; /* LOG2 acquire */
+}
+
+uint64_t
+queue_log_durable(const struct queue_log *log)
+{
+	return queue_impl_load_acq(&log->durable); /* LOG2 acquire */
+}
+
+uint64_t
+queue_log_length_max(const struct queue_log *log)
+{
+	uint64_t most = queue_impl_log_record_max(log->segment);
+
+	if (most > (log->staging_mask + 1) / 4)
+		most = (log->staging_mask + 1) / 4;
+	return most - QUEUE_IMPL_LOG_RECORD;
+}
+
+/* The committer has taken up what was asked for, and it is durable. */
+static bool
+is_synced(struct queue_log *log, uint64_t ticket)
+{
+	return queue_impl_load_acq(&log->synced_ticket) >= ticket ||
+	       queue_impl_load_acq(&log->refused_ticket) >= ticket ||
+	       queue_impl_load32_acq(&log->failed);
+}
+
+int
+queue_log_sync(struct queue_log *log, uint64_t deadline)
+{
+	uint64_t ticket;
+	int rc;
+
+	if (!log)
+		return -EINVAL;
+	ticket = queue_impl_fetch_add_acq_rel(&log->wanted_ticket, 1) + 1;
+	queue_impl_log_tell(&log->work);
+	rc = wait_for(log, &log->progress, is_synced, ticket, deadline);
+	if (rc < 0)
+		return rc;
+	if (queue_impl_load_acq(&log->refused_ticket) >= ticket)
+		return -ENOSPC;
+	return queue_impl_load_acq(&log->synced_ticket) >= ticket ? 0 : -EIO;
+}
+
+int
+queue_log_fd(struct queue_log *log)
+{
+	int number;
+
+	if (!log)
+		return -EINVAL;
+	number = queue_impl_descriptor_get(&log->descriptor);
+	if (number >= 0)
+		queue_impl_eventfd_raise(number);
+	return number;
+}
+
+uint64_t
+queue_log_fd_clear(struct queue_log *log)
+{
+	int number = queue_log_fd(log);
+
+	if (number >= 0)
+		(void)queue_impl_eventfd_lower(number);
+	return queue_log_durable(log);
+}
+
+int
+queue_log_stats(struct queue_log *log, struct queue_log_stats *out)
+{
+	if (!log || !out)
+		return -EINVAL;
+	memset(out, 0, sizeof *out);
+	/* Relaxed, all: figures. */
+	out->appended = queue_impl_load_rlx(&log->appended);
+	out->bytes = queue_impl_load_rlx(&log->bytes);
+	out->refused = queue_impl_load_rlx(&log->refused);
+	out->batches = queue_impl_load_rlx(&log->batches);
+	out->output = queue_impl_load_rlx(&log->output);
+	out->syncs = queue_impl_load_rlx(&log->syncs);
+	out->durable = queue_impl_load_rlx(&log->durable);
+	out->written = queue_impl_load_rlx(&log->written);
+	out->ends = queue_impl_load_rlx(&log->tail);
+	queue_impl_log_reader_figures(log, out);
+	out->failed = -(int)queue_impl_load32_rlx(&log->failed);
+	pthread_mutex_lock(&log->lock);
+	out->begins = log->segments[0].base;
+	out->segments = log->n_segments;
+	out->spares = log->n_spares;
+	pthread_mutex_unlock(&log->lock);
+	return 0;
+}
+
+/*
+ * Opening and closing.
+ */
+
+static bool
+is_power_of_two(uint64_t number)
+{
+	return (number & (number - 1)) == 0;
+}
+
+/* What is not given is the default. */
+static bool
+set_options(struct queue_log_options *options)
+{
+	if (options->segment_size == 0)
+		options->segment_size = SEGMENT_DEFAULT;
+	if (options->staging_size == 0)
+		options->staging_size = STAGING_DEFAULT;
+	return (unsigned)options->sync <= QUEUE_LOG_NONE &&
+	       (options->sync == QUEUE_LOG_INTERVAL) == (options->interval > 0) &&
+	       !(options->flags & ~(QUEUE_LOG_SALVAGE | QUEUE_LOG_NO_CREATE)) &&
+	       options->segment_size >= QUEUE_LOG_SEGMENT_MIN &&
+	       options->segment_size <= QUEUE_LOG_SEGMENT_MAX &&
+	       options->segment_size % PAGE == 0 && options->staging_size >= STAGING_MIN &&
+	       options->staging_size <= STAGING_MAX && is_power_of_two(options->staging_size) &&
+	       queue_impl_allocator(options->allocator);
+}
+
+/* Not predictable, so that nobody can make messages that look like records. */
+static uint64_t
+random_number(void)
+{
+	uint64_t number;
+	int saved = errno;
+
+	if (getrandom(&number, sizeof number, GRND_NONBLOCK) != (ssize_t)sizeof number)
+		number = queue_now() ^ queue_impl_log_time() ^ (uintptr_t)&number;
+	errno = saved;
+	return number;
+}
+
+static void
+log_free(struct queue_log *log)
+{
+	const struct queue_allocator *allocator = log->allocator;
+
+	if (log->file >= 0)
+		log->disk->close(log->disk->context, log->file);
+	if (log->lock_file >= 0)
+		log->disk->close(log->disk->context, log->lock_file);
+	if (log->directory >= 0)
+		log->disk->close(log->disk->context, log->directory);
+	queue_impl_descriptor_fini(&log->descriptor);
+	if (log->segments)
+		allocator->release(allocator->context, log->segments,
+				   log->segments_capacity * sizeof *log->segments,
+				   _Alignof(struct queue_impl_log_segment));
+	queue_impl_log_readers_fini(log);
+	if (log->scratch)
+		allocator->release(allocator->context, log->scratch, QUEUE_IMPL_LOG_READER_MAX,
+				   sizeof(uint64_t));
+	pthread_mutex_destroy(&log->readers_lock);
+	if (log->staging)
+		allocator->release(allocator->context, log->staging, log->staging_mask + 1, PAGE);
+	pthread_mutex_destroy(&log->lock);
+	allocator->release(allocator->context, log, sizeof *log, _Alignof(struct queue_log));
+}
+
+static struct queue_log *
+log_allocate(const struct queue_log_options *options, const struct queue_impl_disk *disk)
+{
+	const struct queue_allocator *allocator = queue_impl_allocator(options->allocator);
+	struct queue_log *log =
+		allocator->allocate(allocator->context, sizeof *log, _Alignof(struct queue_log));
+
+	if (!log)
+		return NULL;
+	memset(log, 0, sizeof *log);
+	log->allocator = allocator;
+	log->disk = disk;
+	log->options = *options;
+	log->directory = log->lock_file = log->file = -1;
+	(void)pthread_mutex_init(&log->lock, NULL);
+	log->staging_mask = options->staging_size - 1;
+	log->staging_spare = options->staging_size / 8;
+	log->segment = options->segment_size - QUEUE_IMPL_LOG_HEADER;
+	log->disk_spare = log->segment;
+	log->seed = random_number();
+	queue_impl_event_init(&log->work, false);
+	queue_impl_event_init(&log->progress, false);
+	queue_impl_event_init(&log->room, false);
+	queue_impl_event_init(&log->prepare, false);
+	(void)pthread_mutex_init(&log->readers_lock, NULL);
+	log->scratch = allocator->allocate(allocator->context, QUEUE_IMPL_LOG_READER_MAX,
+					   sizeof(uint64_t));
+	log->staging = allocator->allocate(allocator->context, options->staging_size, PAGE);
+	if (!log->scratch || !log->staging) {
+		log_free(log);
+		return NULL;
+	}
+	memset(log->staging, 0, options->staging_size);
+	return log;
+}
+
+static int
+open_directory(struct queue_log *log, const char *path)
+{
+	const struct queue_impl_disk *disk = log->disk;
+	bool creates = !(log->options.flags & QUEUE_LOG_NO_CREATE);
+
+	log->directory = disk->open_directory(disk->context, path, creates);
+	if (log->directory < 0)
+		return log->directory;
+	log->lock_file = disk->open(disk->context, log->directory, "lock",
+				    creates ? QUEUE_IMPL_DISK_CREATE : QUEUE_IMPL_DISK_WRITE);
+	if (log->lock_file < 0)
+		return log->lock_file;
+	return disk->lock(disk->context, log->lock_file);
+}
+
+/* As a pool's workers, they leave signals to the program's own threads. */
+static int
+start_threads(struct queue_log *log)
+{
+	sigset_t all, old;
+	int rc;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&log->committer, NULL, queue_impl_log_committer, log);
+	if (rc == 0) {
+		rc = pthread_create(&log->preparer, NULL, queue_impl_log_preparer, log);
+		if (rc != 0) {
+			queue_impl_store32_rel(&log->closing, 1);
+			queue_impl_log_tell(&log->work);
+			(void)pthread_join(log->committer, NULL);
+		}
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return rc == 0 ? 0 : -EAGAIN;
+}
+
+int
+queue_impl_log_open(struct queue_log **out, const char *directory,
+		    const struct queue_log_options *options, const struct queue_impl_disk *disk)
+{
+	struct queue_log_options own = {.sync = QUEUE_LOG_BATCH};
+	int rc = -ENOMEM, saved = errno, cancel, unused;
+	struct queue_log *log;
+
+	if (options)
+		own = *options;
+	if (!out || !directory || !set_options(&own))
+		return -EINVAL;
+	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	log = log_allocate(&own, disk);
+	if (log)
+		rc = open_directory(log, directory);
+	if (rc >= 0)
+		rc = queue_impl_log_recover(log);
+	if (rc >= 0)
+		rc = start_threads(log);
+	if (rc >= 0)
+		*out = log;
+	else if (log)
+		log_free(log);
+	(void)pthread_setcancelstate(cancel, &unused);
+	errno = saved;
+	return rc < 0 ? rc : 0;
+}
+
+int
+queue_log_open(struct queue_log **out, const char *directory,
+	       const struct queue_log_options *options)
+{
+	return queue_impl_log_open(out, directory, options, &queue_impl_disk_system);
+}
+
+int
+queue_log_close(struct queue_log *log)
+{
+	int cancel, unused, rc;
+
+	if (!log)
+		return 0;
+	if (queue_impl_load32_acq(&log->waiting) > 0)
+		return -EBUSY;
+	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	queue_impl_store32_rel(&log->closing, 1);
+	queue_impl_log_tell(&log->work);
+	(void)pthread_join(log->committer, NULL);
+	/* Until then the committer may need a file. */
+	queue_impl_store32_rel(&log->ending, 1);
+	queue_impl_log_tell(&log->prepare);
+	(void)pthread_join(log->preparer, NULL);
+	rc = queue_impl_load32_acq(&log->failed) ? -EIO : log->close_error;
+	log_free(log);
+	(void)pthread_setcancelstate(cancel, &unused);
+	return rc;
+}

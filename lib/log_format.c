@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "log_format_impl.h"
+
+#include "crc32c_impl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "as the files are");
+
+#define MAGIC "conveyor"
+#define CHECKED 56 /* bytes of a segment's header */
+
+/* What is read at once, at least. */
+#define CHUNK (UINT64_C(256) << 10)
+
+static uint64_t
+word_at(const unsigned char *bytes)
+{
+	uint64_t word;
+
+	memcpy(&word, bytes, sizeof word);
+	return word;
+}
+
+static uint32_t
+half_at(const unsigned char *bytes)
+{
+	uint32_t half;
+
+	memcpy(&half, bytes, sizeof half);
+	return half;
+}
+
+void
+queue_impl_log_file_name(char *name, uint64_t base)
+{
+	(void)snprintf(name, QUEUE_IMPL_LOG_FILE_NAME, "%016" PRIx64 ".log", base);
+}
+
+bool
+queue_impl_log_is_file_name(const char *name, uint64_t *base)
+{
+	static const char digits[] = "0123456789abcdef";
+	const char *digit;
+	int i;
+
+	*base = 0;
+	for (i = 0; i < 16; i++) {
+		digit = name[i] ? strchr(digits, name[i]) : NULL;
+		if (!digit)
+			return false;
+		*base = *base << 4 | (uint64_t)(digit - digits);
+	}
+	return strcmp(name + 16, ".log") == 0;
+}
+
+/* Of the header's first bytes, whose own check is taken as zero. */
+static uint32_t
+check_of_header(const unsigned char *bytes)
+{
+	static const unsigned char none[4];
+	uint32_t crc = queue_impl_crc32c(0, bytes, 12);
+
+	crc = queue_impl_crc32c(crc, none, sizeof none);
+	return queue_impl_crc32c(crc, bytes + 16, CHECKED - 16);
+}
+
+void
+queue_impl_log_write_header(unsigned char *bytes,
+			    const struct queue_impl_log_segment_header *header)
+{
+	const uint32_t version = QUEUE_IMPL_LOG_VERSION;
+	uint32_t crc;
+
+	memset(bytes, 0, QUEUE_IMPL_LOG_HEADER);
+	memcpy(bytes, MAGIC, 8);
+	memcpy(bytes + 8, &version, 4);
+	memcpy(bytes + 16, &header->base, 8);
+	memcpy(bytes + 24, &header->salt, 8);
+	memcpy(bytes + 32, &header->size, 8);
+	memcpy(bytes + 40, &header->created, 8);
+	crc = check_of_header(bytes);
+	memcpy(bytes + 12, &crc, 4);
+	memcpy(bytes + QUEUE_IMPL_LOG_HEADER_AGAIN, bytes, CHECKED);
+}
+
+int
+queue_impl_log_read_header(const unsigned char *bytes, struct queue_impl_log_segment_header *header)
+{
+	if (memcmp(bytes, MAGIC, 8) != 0 || half_at(bytes + 12) != check_of_header(bytes))
+		return -EILSEQ;
+	if (half_at(bytes + 8) != QUEUE_IMPL_LOG_VERSION)
+		return half_at(bytes + 8) > QUEUE_IMPL_LOG_VERSION ? -ENOTSUP : -EILSEQ;
+	header->base = word_at(bytes + 16);
+	header->salt = word_at(bytes + 24);
+	header->size = word_at(bytes + 32);
+	header->created = word_at(bytes + 40);
+	if (header->base % 8 != 0 || header->size % 8 != 0 ||
+	    header->size <= QUEUE_IMPL_LOG_HEADER || header->base > UINT64_MAX - header->size)
+		return -EILSEQ;
+	return 0;
+}
+
+/* `words` are the record's first 24 bytes, of which the CRC is left out. */
+static uint32_t
+check_of_record(uint64_t salt, const uint64_t words[3], const void *data, size_t size)
+{
+	const uint32_t length = (uint32_t)words[0];
+	uint32_t crc = queue_impl_crc32c(0, &salt, sizeof salt);
+
+	crc = queue_impl_crc32c(crc, &length, sizeof length);
+	crc = queue_impl_crc32c(crc, &words[1], 2 * sizeof words[1]);
+	return queue_impl_crc32c(crc, data, size);
+}
+
+void
+queue_impl_log_make_record(uint64_t words[3], uint64_t salt, uint64_t position,
+			   enum queue_impl_log_kind kind, uint32_t aux, const void *data,
+			   size_t size)
+{
+	words[0] = QUEUE_IMPL_LOG_RECORD + size;
+	words[1] = position;
+	words[2] = (uint64_t)kind | (uint64_t)aux << 32;
+	words[0] |= (uint64_t)check_of_record(salt, words, data, size) << 32;
+}
+
+void
+queue_impl_log_scan_init(struct queue_impl_log_scan *scan, const struct queue_impl_disk *disk,
+			 const struct queue_allocator *allocator)
+{
+	memset(scan, 0, sizeof *scan);
+	scan->disk = disk;
+	scan->allocator = allocator;
+	scan->file = -1;
+}
+
+void
+queue_impl_log_scan_fini(struct queue_impl_log_scan *scan)
+{
+	if (scan->buffer)
+		scan->allocator->release(scan->allocator->context, scan->buffer, scan->capacity,
+					 sizeof(uint64_t));
+	scan->buffer = NULL;
+	scan->capacity = 0;
+}
+
+void
+queue_impl_log_scan_file(struct queue_impl_log_scan *scan, int file, uint64_t base, uint64_t end,
+			 uint64_t salt)
+{
+	scan->file = file;
+	scan->base = base;
+	scan->end = scan->until = end;
+	scan->salt = salt;
+	queue_impl_log_scan_forget(scan);
+}
+
+void
+queue_impl_log_scan_forget(struct queue_impl_log_scan *scan)
+{
+	scan->from = scan->base;
+	scan->filled = 0;
+}
+
+static int
+grow(struct queue_impl_log_scan *scan, size_t capacity)
+{
+	const struct queue_allocator *allocator = scan->allocator;
+	unsigned char *buffer = allocator->allocate(allocator->context, capacity, sizeof(uint64_t));
+
+	if (!buffer)
+		return -ENOMEM;
+	queue_impl_log_scan_fini(scan);
+	scan->buffer = buffer;
+	scan->capacity = capacity;
+	return 0;
+}
+
+/*
+ * Has `size` bytes from a position in the buffer; they are in the segment, or else -EILSEQ. A file that ends too
+ * early is one with zeros at its end.
+ */
+static int
+fetch(struct queue_impl_log_scan *scan, uint64_t position, size_t size)
+{
+	uint64_t wanted = size > CHUNK ? size : CHUNK;
+	int64_t n;
+	int rc;
+
+	if (position >= scan->from && position + size <= scan->from + scan->filled)
+		return 0;
+	if (position + size > scan->until)
+		return -EILSEQ;
+	if (wanted > scan->until - position)
+		wanted = scan->until - position;
+	scan->filled = 0;
+	if (wanted > scan->capacity) {
+		rc = grow(scan, (size_t)(wanted > CHUNK ? wanted : CHUNK));
+		if (rc < 0)
+			return rc;
+	}
+	n = scan->disk->read(scan->disk->context, scan->file, scan->buffer, (size_t)wanted,
+			     QUEUE_IMPL_LOG_HEADER + (position - scan->base));
+	if (n < 0)
+		return (int)n;
+	memset(scan->buffer + n, 0, (size_t)wanted - (size_t)n);
+	scan->from = position;
+	scan->filled = (size_t)wanted;
+	return 0;
+}
+
+static const unsigned char *
+bytes_at(const struct queue_impl_log_scan *scan, uint64_t position)
+{
+	return scan->buffer + (position - scan->from);
+}
+
+/* Which kinds have data, and how much. */
+static bool
+is_plausible(const struct queue_impl_log_record *record, uint64_t rest)
+{
+	switch (record->kind) {
+	case QUEUE_IMPL_LOG_MESSAGE:
+	case QUEUE_IMPL_LOG_READER:
+	case QUEUE_IMPL_LOG_REMOVED:
+		return true;
+	case QUEUE_IMPL_LOG_DURABLE:
+		return (record->size == 0 || record->size == 8) &&
+		       (uint64_t)record->aux * 8 <= record->position;
+	case QUEUE_IMPL_LOG_END:
+		return record->size == 0;
+	case QUEUE_IMPL_LOG_COMPLETE:
+		return record->size == 8;
+	case QUEUE_IMPL_LOG_GAP:
+		return record->size == 0 && (uint64_t)record->aux * 8 >= QUEUE_IMPL_LOG_RECORD &&
+		       (uint64_t)record->aux * 8 <= rest;
+	default:
+		return false;
+	}
+}
+
+int
+queue_impl_log_scan_record(struct queue_impl_log_scan *scan, uint64_t position,
+			   struct queue_impl_log_record *record)
+{
+	uint64_t rest = scan->end - position, words[3];
+	const unsigned char *bytes;
+	int rc;
+
+	if (position < scan->base || position > scan->end || rest < QUEUE_IMPL_LOG_RECORD)
+		return -EILSEQ;
+	rc = fetch(scan, position, QUEUE_IMPL_LOG_RECORD);
+	if (rc < 0)
+		return rc;
+	bytes = bytes_at(scan, position);
+	record->length = half_at(bytes);
+	record->position = word_at(bytes + 8);
+	if (record->position != position || record->length < QUEUE_IMPL_LOG_RECORD ||
+	    record->length > rest)
+		return -EILSEQ;
+	rc = fetch(scan, position, record->length);
+	if (rc < 0)
+		return rc;
+	bytes = bytes_at(scan, position);
+	memcpy(words, bytes, sizeof words);
+	record->kind = bytes[16];
+	record->aux = half_at(bytes + 20);
+	record->data = bytes + QUEUE_IMPL_LOG_RECORD;
+	record->size = record->length - QUEUE_IMPL_LOG_RECORD;
+	if (half_at(bytes + 4) != check_of_record(scan->salt, words, record->data, record->size) ||
+	    !is_plausible(record, rest))
+		return -EILSEQ;
+	return 0;
+}
+
+uint64_t
+queue_impl_log_scan_next(const struct queue_impl_log_scan *scan,
+			 const struct queue_impl_log_record *record)
+{
+	uint64_t next = record->position + queue_impl_log_extent(record->size);
+
+	if (record->kind == QUEUE_IMPL_LOG_GAP)
+		next = record->position + (uint64_t)record->aux * 8;
+	if (record->kind == QUEUE_IMPL_LOG_END || next > scan->end ||
+	    scan->end - next < QUEUE_IMPL_LOG_RECORD)
+		next = scan->end;
+	return next;
+}
+
+int
+queue_impl_log_scan_find(struct queue_impl_log_scan *scan, uint64_t behind,
+			 struct queue_impl_log_record *record)
+{
+	uint64_t position;
+	int rc;
+
+	for (position = behind + 8; position + QUEUE_IMPL_LOG_RECORD <= scan->until;
+	     position += 8) {
+		rc = fetch(scan, position, QUEUE_IMPL_LOG_RECORD);
+		if (rc < 0)
+			return rc;
+		/* One look each: of what is no record hardly anything has its own position in it. */
+		if (word_at(bytes_at(scan, position) + 8) != position)
+			continue;
+		rc = queue_impl_log_scan_record(scan, position, record);
+		if (rc != -EILSEQ)
+			return rc;
+	}
+	return -ENOENT;
+}

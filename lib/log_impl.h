@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef CONVEYOR_LIB_LOG_IMPL_H
+#define CONVEYOR_LIB_LOG_IMPL_H
+
+/*
+ * The log from inside. Who does what:
+ *
+ *   log.c           opens and closes it; append, wait: what the user's threads do
+ *   log_commit.c    the committer, a thread that writes and syncs
+ *   log_segment.c   files: those in use, the next ones made ready by a thread, old ones used again
+ *   log_recover.c   what is found in a directory
+ *   log_reader.c    named readers
+ *   log_format.c    bytes
+ *
+ * An append reserves room by moving `tail`, copies the message there, and stores the first word of
+ * its record last: until then that is zero, for the committer clears what it has written. So the
+ * staging memory is the log itself, from `released` to `tail`, in a ring: position p is at p modulo
+ * its size. Aeron's log buffers work like that (Thompson, Montgomery); here the room is reserved by
+ * compare-and-swap, so that nothing is reserved where it cannot be used.
+ *
+ *      released               written                                     tail
+ *         |                      |                                          |
+ *     ----+----------------------+------------------------------------------+----
+ *   clear |  being cleared by    |  records, some of them still being copied| clear
+ *         |  the committer       |                                          |
+ *     ----+----------------------+------------------------------------------+----
+ */
+#include <conveyor/impl/wait.h>
+#include <conveyor/log.h>
+
+#include "descriptor_impl.h"
+#include "disk_impl.h"
+#include "log_format_impl.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+
+/* Files made ready: two are wanted, more come from old segments. */
+#define QUEUE_IMPL_LOG_SPARES 4
+
+/* Bytes of what is written of a reader, at most; a part of the smallest spare memory, and segment. */
+#define QUEUE_IMPL_LOG_READER_MAX (24u + QUEUE_LOG_NAME_MAX + 16u * QUEUE_LOG_WINDOW_MAX)
+
+/* A file in use. */
+struct queue_impl_log_segment {
+	uint64_t base, end; /* positions */
+	uint64_t salt, created;
+};
+
+struct queue_log {
+	/* read-only after open */
+	const struct queue_allocator *allocator;
+	const struct queue_impl_disk *disk;
+	struct queue_log_options options;
+	int directory, lock_file;
+	uint64_t segment;    /* positions in each new segment */
+	uint64_t first_base; /* the one that was last when it was opened, */
+	uint64_t first_end;
+	uint64_t first_salt; /* and its salt */
+	uint64_t seed;	     /* of the salts of those to come: a random number */
+	unsigned char *staging;
+	uint64_t staging_mask;
+	uint64_t staging_spare; /* bytes of memory, and of the last file, that messages leave */
+	uint64_t disk_spare;	/* to the log's own records */
+	pthread_t committer, preparer;
+
+	/* those who append */
+	uint64_t tail queue_impl_aligned(QUEUE_IMPL_APART);
+	uint64_t appended, bytes, refused;
+
+	/* the committer */
+	uint64_t released queue_impl_aligned(QUEUE_IMPL_APART);
+	uint64_t written;
+	uint64_t durable;
+	uint64_t synced_ticket;	 /* the last queue_log_sync that is done */
+	uint64_t refused_ticket; /* the last one for which there was no room on the disk */
+	uint64_t messages_end;	 /* where the last message that was written ends */
+	uint64_t batches, output, syncs;
+
+	/* the committer's own */
+	int file;	     /* of the last segment */
+	uint64_t noted;	     /* what the last record DURABLE says is durable, */
+	uint64_t noted_time; /* and when the last one with a time was written */
+	uint64_t synced_at;
+	uint64_t taken_ticket, ticket_end; /* the sync under way: when this is durable */
+	uint64_t
+		restates_from; /* where the readers are being written again from; 0: they are not */
+	uint64_t restates_next; /* where they are to be next */
+	uint64_t restate;	/* a number for each time */
+	uint64_t complete_at;	/* the last COMPLETE, while it is not durable; else UINT64_MAX */
+	uint64_t complete_from; /* where it says that all are known from */
+	uint64_t needed;	/* nothing before is needed to know the readers: that is durable */
+	uint64_t readers_due;	/* when what has changed of readers is written at the latest */
+	unsigned char *scratch; /* QUEUE_IMPL_LOG_READER_MAX bytes */
+	int close_error;	/* what could not be written in the end */
+
+	/* what the committer is told */
+	uint64_t wanted_ticket queue_impl_aligned(QUEUE_IMPL_APART);
+	uint64_t limit;		      /* there are files up to this position */
+	uint32_t failed;	      /* an error number, for ever */
+	uint32_t no_space;	      /* an error number: why the next file could not be made */
+	uint32_t closing;	      /* for the committer */
+	uint32_t ending;	      /* for the preparer, when the committer has ended */
+	uint32_t readers_changed;     /* 1: there is something to write of them; 2: it is known */
+	uint32_t waiting;	      /* the user's threads inside */
+	struct queue_impl_event work; /* something to do for the committer */
+	struct queue_impl_event progress; /* written, durable, synced_ticket, failed */
+	struct queue_impl_event room;	  /* released, limit, no_space, failed */
+	struct queue_impl_event prepare;  /* something to do for the preparer */
+	struct queue_impl_descriptor descriptor;
+
+	/* files, under the lock */
+	pthread_mutex_t lock queue_impl_aligned(QUEUE_IMPL_APART);
+	struct queue_impl_log_segment *segments; /* one behind the other */
+	size_t n_segments, segments_capacity;
+	uint64_t spares[QUEUE_IMPL_LOG_SPARES]; /* the numbers in their names */
+	size_t n_spares;
+	uint64_t next_spare;
+
+	/* readers, under a lock of their own, which comes before that of each */
+	pthread_mutex_t readers_lock;
+	struct queue_log_reader *readers;
+};
+
+/*
+ * log.c
+ */
+
+/* With another disk than the system's. */
+int queue_impl_log_open(struct queue_log **out, const char *directory,
+			const struct queue_log_options *options,
+			const struct queue_impl_disk *disk);
+
+/* The end of the segment that a position is in, and its salt; also when it is still to come. */
+uint64_t queue_impl_log_segment_end(const struct queue_log *log, uint64_t position);
+uint64_t queue_impl_log_salt(const struct queue_log *log, uint64_t position);
+
+/*
+ * Reserves room for a record with so much data; `own` ones may use what is kept back for them.
+ * -EAGAIN: there is no room in memory, or the next file is on its way; -ENOSPC, -EIO: there is none;
+ * -EIO: the log has failed.
+ */
+int queue_impl_log_reserve(struct queue_log *log, size_t size, bool own, uint64_t *position);
+
+/* Fills what was reserved, for the committer to write. */
+void queue_impl_log_publish(struct queue_log *log, uint64_t position, enum queue_impl_log_kind kind,
+			    uint32_t aux, const void *data, size_t size);
+
+/* One word of the staging memory. */
+static inline uint64_t *
+queue_impl_log_word(const struct queue_log *log, uint64_t position)
+{
+	return (uint64_t *)(void *)(log->staging + (position & log->staging_mask));
+}
+
+/* Waits until is_true. 0; -ETIMEDOUT. */
+int queue_impl_log_await(struct queue_impl_event *event,
+			 bool (*is_true)(struct queue_log *log, uint64_t argument),
+			 struct queue_log *log, uint64_t argument, uint64_t deadline);
+
+/* Whoever waits for what has just changed looks again. */
+void queue_impl_log_tell(struct queue_impl_event *event);
+
+/* Nothing is written any more. */
+void queue_impl_log_fail(struct queue_log *log);
+
+uint64_t queue_impl_log_time(void); /* nanoseconds since 1970 */
+
+/*
+ * log_segment.c
+ */
+
+/* Appends to the list. -ENOMEM. */
+int queue_impl_log_segment_add(struct queue_log *log, const struct queue_impl_log_segment *segment);
+
+/* The one that holds a position. False: none does any more, or yet. */
+bool queue_impl_log_segment_at(struct queue_log *log, uint64_t position,
+			       struct queue_impl_log_segment *segment);
+
+/* The beginning of the first one behind a position. -EAGAIN: there is none. */
+int queue_impl_log_next_base(struct queue_log *log, uint64_t position, uint64_t *base);
+
+int queue_impl_log_open_file(const struct queue_log *log, uint64_t base,
+			     enum queue_impl_disk_mode mode);
+
+/* What can be appended without another file. */
+void queue_impl_log_set_limit(struct queue_log *log);
+
+/* Makes a file ready to be used. */
+int queue_impl_log_make_spare(struct queue_log *log);
+
+/* The committer: goes on in a segment that begins here, with a file that is ready; there is one. */
+int queue_impl_log_rotate(struct queue_log *log, uint64_t base);
+
+/* The committer: what lies before a position is not needed any more. */
+void queue_impl_log_retire(struct queue_log *log, uint64_t before);
+
+/* The thread that makes files ready. */
+void *queue_impl_log_preparer(void *opaque);
+
+/*
+ * log_recover.c
+ */
+
+/* Finds out what there is, cuts off what is unfinished, and leaves all positions set. */
+int queue_impl_log_recover(struct queue_log *log);
+
+/* Tells of damage in the file of a segment. 0: it is to be left out; -EILSEQ. */
+int queue_impl_log_report(const struct queue_log *log, uint64_t base, uint64_t offset,
+			  uint64_t length);
+
+/* Puts a record in the place of what is damaged, up to `next`, for ever. */
+int queue_impl_log_leave_out(const struct queue_log *log, struct queue_impl_log_scan *scan,
+			     uint64_t position, uint64_t next);
+
+/*
+ * log_reader.c
+ */
+
+/* Recovery: what a record READER or REMOVED says. */
+int queue_impl_log_reader_restore(struct queue_log *log,
+				  const struct queue_impl_log_record *record);
+void queue_impl_log_readers_fini(struct queue_log *log);
+
+/*
+ * The committer: appends records of those that have changed. -EBUSY: not all, for threads are reading;
+ * `is_urgent`: it waits for those. -EAGAIN, -ENOSPC: not all, for there is no room now.
+ */
+int queue_impl_log_write_readers(struct queue_log *log, bool is_urgent);
+
+/* The committer: the same for those that do not have this number yet. */
+int queue_impl_log_restate_readers(struct queue_log *log, uint64_t number);
+
+/* The committer: the position that all have acknowledged durably; after a sync, or not. */
+uint64_t queue_impl_log_kept(struct queue_log *log, bool is_synced);
+
+void queue_impl_log_reader_figures(struct queue_log *log, struct queue_log_stats *out);
+
+/*
+ * log_commit.c
+ */
+void *queue_impl_log_committer(void *opaque);
+
+#endif

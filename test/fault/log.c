@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The disk fails at each operation in turn: once, or from then on. The log says so, loses nothing
+ * that it had said was stored, and never hangs; the next one to open it finds what there is.
+ */
+#include "unit.h"
+
+#include "../../lib/log_impl.h"
+#include "../support/disk.h"
+#include "../support/fault.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SIZE 65536
+#define MESSAGES 150 /* over three files */
+
+static const struct queue_log_options small = {.segment_size = SIZE, .staging_size = 4 * SIZE};
+
+/* What became of the messages of one life: stored ones come first. */
+struct life {
+	int opened, closed, stored;
+};
+
+static uint32_t
+content(char *text, int number)
+{
+	memset(text, 'a' + number % 26, 1000);
+	(void)snprintf(text, 32, "%d", number);
+	return (uint32_t)(20 + number * 37 % 900);
+}
+
+/* Appends until it is refused; reads and acknowledges some. */
+static struct life
+live(struct disk *disk, int error)
+{
+	struct queue_log_message messages[8];
+	struct queue_log_reader *reader = NULL;
+	struct queue_log *log = NULL;
+	static char buffer[8192];
+	struct life life = {0};
+	char text[1000];
+	int rc, n;
+
+	life.opened = queue_impl_log_open(&log, "log", &small, disk_table(disk));
+	if (life.opened < 0) {
+		cr_assert(life.opened == -error || life.opened == -ENOMEM, "open: %d", life.opened);
+		return life;
+	}
+	cr_assert_eq(queue_log_reader_open(log, "a", NULL, &reader), 0);
+	for (int i = 0; i < MESSAGES; i++) {
+		uint32_t length = content(text, i);
+
+		rc = queue_log_append(log, text, length, NULL);
+		cr_assert(rc == 0 || rc == -error || rc == -EIO, "append: %d", rc);
+		if (rc < 0)
+			break;
+		life.stored++;
+		if (i % 8)
+			continue;
+		n = queue_log_read_n(reader, messages, 8, buffer, sizeof buffer, 0);
+		cr_assert(n > 0 || n == -error || n == -EIO, "read: %d", n);
+		if (n > 4)
+			cr_assert_eq(queue_log_ack_n(reader, messages, 4), 4);
+	}
+	life.closed = queue_log_close(log);
+	return life;
+}
+
+/* All that was stored is there, in its order, with nothing in between. */
+static void
+look(struct disk *disk, int stored, const char *what, int64_t nth)
+{
+	struct queue_log_reader *reader = NULL;
+	struct queue_log_message message;
+	struct queue_log *log = NULL;
+	char text[1000], buffer[1000];
+	int rc, first = -1, next = 0;
+
+	rc = queue_impl_log_open(&log, "log", &small, disk_table(disk));
+	cr_assert_eq(rc, 0, "%s %ld: open: %d", what, (long)nth, rc);
+	cr_assert_eq(queue_log_reader_open(log, "b", NULL, &reader), 0);
+	while ((rc = queue_log_read(reader, &message, buffer, sizeof buffer, 0)) == 0) {
+		int number = atoi(buffer);
+
+		if (first < 0)
+			first = next = number;
+		cr_assert_eq(number, next, "%s %ld: %d instead of %d", what, (long)nth, number,
+			     next);
+		cr_assert_eq(message.length, content(text, number));
+		cr_assert_eq(memcmp(buffer, text, message.length), 0);
+		cr_assert_eq(queue_log_ack(reader, message.position), 0);
+		next++;
+	}
+	cr_assert_eq(rc, -ETIMEDOUT);
+	cr_assert_geq(next, stored, "%s %ld: %d of %d", what, (long)nth, next, stored);
+	cr_assert_eq(queue_log_close(log), 0);
+}
+
+static void
+fail_each(char what, bool for_ever, int error)
+{
+	char name[2] = {what, '\0'};
+	uint64_t n;
+
+	for (int64_t nth = 0;; nth++) {
+		struct disk *disk = disk_new();
+		struct life life;
+
+		disk_fail(disk, what, nth, for_ever, error);
+		life = live(disk, error);
+		n = disk_count(disk, what);
+		disk_fail(disk, what, -1, false, 0);
+		look(disk, life.stored, name, nth);
+		disk_free(disk);
+		/* Nothing has failed: there are no more. */
+		if ((uint64_t)nth >= n)
+			break;
+	}
+}
+
+Test(log, a_sync_that_fails_is_not_taken_for_one, .timeout = 120)
+{
+	fail_each('s', false, EIO);
+}
+
+Test(log, a_write_that_fails_loses_nothing_stored, .timeout = 120)
+{
+	fail_each('w', false, EIO);
+	fail_each('w', true, ENOSPC);
+}
+
+Test(log, a_directory_that_cannot_be_synced, .timeout = 120)
+{
+	fail_each('d', false, EIO);
+	fail_each('d', true, EIO);
+}
+
+Test(log, a_file_that_cannot_be_made_or_renamed, .timeout = 120)
+{
+	fail_each('o', true, ENOSPC);
+	fail_each('r', false, EIO);
+	fail_each('r', true, EACCES);
+	fail_each('u', true, EACCES);
+}
+
+Test(log, memory_that_runs_out, .timeout = 120)
+{
+	struct fault_allocator faults;
+	uint64_t calls = 1;
+
+	fault_init(&faults);
+	for (uint64_t nth = 0; nth <= calls; nth++) {
+		struct queue_log_options options = small;
+		struct disk *disk = disk_new();
+		struct queue_log_reader *reader = NULL;
+		struct queue_log_message message;
+		struct queue_log *log = NULL;
+		char text[1000], buffer[1000];
+		int rc;
+
+		options.allocator = &faults.allocator;
+		fault_set(&faults, nth, false);
+		rc = queue_impl_log_open(&log, "log", &options, disk_table(disk));
+		cr_assert(rc == 0 || rc == -ENOMEM, "open, %d: %d", (int)nth, rc);
+		for (int i = 0; rc == 0 && i < MESSAGES; i++) {
+			rc = queue_log_append(log, text, content(text, i), NULL);
+			/* No room for the list of files ends it as a disk does that fails. */
+			cr_assert(rc == 0 || rc == -EIO, "append, %d: %d", (int)nth, rc);
+		}
+		if (rc == 0)
+			rc = queue_log_reader_open(log, "a", NULL, &reader);
+		cr_assert(rc == 0 || rc == -ENOMEM || rc == -EIO, "reader, %d: %d", (int)nth, rc);
+		if (rc == 0)
+			rc = queue_log_read(reader, &message, buffer, sizeof buffer, 0);
+		cr_assert(rc == 0 || rc == -ENOMEM || rc == -EIO, "read, %d: %d", (int)nth, rc);
+		(void)queue_log_close(log);
+		cr_assert(fault_is_balanced(&faults), "%d", (int)nth);
+		if (nth == 0)
+			calls = faults.calls;
+		disk_free(disk);
+	}
+}

@@ -1,0 +1,1093 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The log: the contract of conveyor/log.h line by line, on a disk in memory. What crashes leave is
+ * tested in test/unit/log_crash.c.
+ */
+#include "unit.h"
+
+#include "../../lib/crc32c_impl.h"
+#include "../../lib/log_impl.h"
+#include "../support/disk.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PATIENCE 20000 /* milliseconds */
+#define SIZE 65536
+#define FIRST "0000000000000000.log"
+
+static struct queue_log_damage damages[16];
+static char damaged_file[64];
+static int n_damages;
+
+static void
+on_damage(const struct queue_log_damage *damage, void *context)
+{
+	(void)context;
+	if (n_damages < 16)
+		damages[n_damages] = *damage;
+	(void)snprintf(damaged_file, sizeof damaged_file, "%s", damage->file);
+	n_damages++;
+}
+
+static const struct queue_log_options small = {
+	.segment_size = SIZE, .staging_size = 4 * SIZE, .on_damage = on_damage};
+
+static struct queue_log *
+open_log(struct disk *disk, const struct queue_log_options *options)
+{
+	struct queue_log *log = NULL;
+	int rc = queue_impl_log_open(&log, "log", options, disk_table(disk));
+
+	cr_assert_eq(rc, 0, "open: %d", rc);
+	return log;
+}
+
+static struct queue_log_reader *
+open_reader(struct queue_log *log, const char *name, const struct queue_log_reader_options *options)
+{
+	struct queue_log_reader *reader = NULL;
+	int rc = queue_log_reader_open(log, name, options, &reader);
+
+	cr_assert_eq(rc, 0, "reader: %d", rc);
+	return reader;
+}
+
+static uint64_t
+append(struct queue_log *log, const char *text)
+{
+	uint64_t position = 0;
+	int rc = queue_log_append(log, text, strlen(text), &position);
+
+	cr_assert_eq(rc, 0, "append: %d", rc);
+	return position;
+}
+
+/* The next message is this one; returns its position. */
+static uint64_t
+expect(struct queue_log_reader *reader, const char *text, uint32_t attempt)
+{
+	struct queue_log_message message = {0};
+	char buffer[4096];
+	int rc = queue_log_read(reader, &message, buffer, sizeof buffer, queue_after_ms(PATIENCE));
+
+	cr_assert_eq(rc, 0, "read: %d instead of \"%s\"", rc, text);
+	cr_assert_eq(message.length, strlen(text), "\"%.*s\" instead of \"%s\"",
+		     (int)message.length, (const char *)message.data, text);
+	cr_assert_eq(memcmp(message.data, text, message.length), 0, "\"%.*s\" instead of \"%s\"",
+		     (int)message.length, (const char *)message.data, text);
+	cr_assert_eq(message.attempt, attempt, "\"%s\": attempt %u, not %u", text, message.attempt,
+		     attempt);
+	return message.position;
+}
+
+static void
+expect_nothing(struct queue_log_reader *reader)
+{
+	struct queue_log_message message;
+	char buffer[64];
+
+	cr_assert_eq(queue_log_read(reader, &message, buffer, sizeof buffer, 0), -ETIMEDOUT);
+}
+
+Test(log, refuses_what_is_not_valid_and_leaves_out_alone)
+{
+	static const struct queue_log_options wrong[] = {
+		{.sync = (enum queue_log_sync)4},
+		{.sync = QUEUE_LOG_INTERVAL},
+		{.interval = 1},
+		{.flags = 4},
+		{.segment_size = SIZE - 4096},
+		{.segment_size = SIZE + 8},
+		{.segment_size = QUEUE_LOG_SEGMENT_MAX + 4096},
+		{.staging_size = 4 * SIZE / 2},
+		{.staging_size = 4 * SIZE + 4096},
+	};
+	struct queue_log *untouched = (void *)&damages, *log = untouched;
+	struct disk *disk = disk_new();
+
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+		cr_assert_eq(queue_impl_log_open(&log, "log", &wrong[i], disk_table(disk)), -EINVAL,
+			     "%zu", i);
+	cr_assert_eq(queue_impl_log_open(NULL, "log", &small, disk_table(disk)), -EINVAL);
+	cr_assert_eq(queue_impl_log_open(&log, NULL, &small, disk_table(disk)), -EINVAL);
+	cr_assert_eq(log, untouched);
+	cr_assert_eq(queue_log_close(NULL), 0);
+	cr_assert_eq(queue_log_append(NULL, "a", 1, NULL), -EINVAL);
+	cr_assert_eq(queue_log_sync(NULL, 0), -EINVAL);
+	cr_assert_eq(queue_log_fd(NULL), -EINVAL);
+	cr_assert_eq(queue_log_stats(NULL, NULL), -EINVAL);
+	cr_assert_eq(queue_log_reader_open(NULL, "a", NULL, NULL), -EINVAL);
+	cr_assert_eq(queue_log_reader_close(NULL), 0);
+	cr_assert_eq(queue_log_ack(NULL, 0), -EINVAL);
+	disk_free(disk);
+}
+
+Test(log, refuses_readers_that_are_not_valid)
+{
+	static const struct queue_log_reader_options wrong[] = {
+		{.start = (enum queue_log_start)4},
+		{.attempts = 1},
+		{.window = 1u << 20},
+	};
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader_options own = {.attempts = 1, .dead_letters = log};
+	struct queue_log_reader *untouched = (void *)&damages, *reader = untouched;
+	char name[QUEUE_LOG_NAME_MAX + 2];
+
+	memset(name, 'n', sizeof name);
+	name[sizeof name - 1] = '\0';
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+		cr_assert_eq(queue_log_reader_open(log, "a", &wrong[i], &reader), -EINVAL, "%zu",
+			     i);
+	cr_assert_eq(queue_log_reader_open(log, "a", &own, &reader), -EINVAL);
+	cr_assert_eq(queue_log_reader_open(log, "", NULL, &reader), -EINVAL);
+	cr_assert_eq(queue_log_reader_open(log, name, NULL, &reader), -EINVAL);
+	cr_assert_eq(queue_log_reader_remove(log, "a"), -ENOENT);
+	cr_assert_eq(reader, untouched);
+	name[QUEUE_LOG_NAME_MAX] = '\0';
+	reader = open_reader(log, name, NULL);
+	cr_assert_eq(queue_log_reader_open(log, name, NULL, &reader), -EBUSY);
+	cr_assert_eq(queue_log_reader_remove(log, name), -EBUSY);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log, what_is_appended_is_read_in_order_and_once)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader = open_reader(log, "a", NULL);
+	uint64_t one = append(log, "one"), empty = append(log, ""), three = append(log, "three");
+
+	cr_assert(one < empty && empty < three);
+	cr_assert_gt(queue_log_durable(log), three);
+	cr_assert_eq(expect(reader, "one", 1), one);
+	cr_assert_eq(expect(reader, "", 1), empty);
+	cr_assert_eq(expect(reader, "three", 1), three);
+	expect_nothing(reader);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log, is_there_after_it_was_closed_and_opened)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader;
+	uint64_t one = append(log, "one"), two;
+
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_log(disk, &small);
+	two = append(log, "two");
+	cr_assert_gt(two, one);
+	reader = open_reader(log, "a", NULL);
+	cr_assert_eq(expect(reader, "one", 1), one);
+	cr_assert_eq(expect(reader, "two", 1), two);
+	cr_assert_eq(queue_log_close(log), 0);
+	cr_assert_eq(n_damages, 0);
+	disk_free(disk);
+}
+
+Test(log, is_open_once)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log *log = NULL, *second = NULL;
+
+	options.flags = QUEUE_LOG_NO_CREATE;
+	cr_assert_eq(queue_impl_log_open(&log, "log", &options, disk_table(disk)), -ENOENT);
+	log = open_log(disk, &small);
+	cr_assert_eq(queue_impl_log_open(&second, "log", &small, disk_table(disk)), -EBUSY);
+	cr_assert_null(second);
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_log(disk, &options);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* Fills several segments, with messages of all lengths up to the longest. */
+static void
+fill(struct queue_log *log, int n, uint64_t *positions)
+{
+	size_t longest = (size_t)queue_log_length_max(log);
+	char *text = calloc(longest + 1, 1);
+
+	/* Lengths that leave rests of all kinds at the ends of files. */
+	for (int i = 0; i < n; i++) {
+		size_t length = i == 0 ? longest : (size_t)(i * 37) % 2000;
+
+		memset(text, 'a' + i % 26, length);
+		cr_assert_eq(queue_log_append_async(log, text, length, &positions[i]), 0);
+	}
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	free(text);
+}
+
+static void
+expect_filled(struct queue_log_reader *reader, int n, const uint64_t *positions)
+{
+	static char buffer[SIZE];
+	struct queue_log_message messages[7];
+
+	for (int i = 0; i < n;) {
+		int got = queue_log_read_n(reader, messages, 7, buffer, sizeof buffer, 0);
+
+		cr_assert_gt(got, 0, "message %d: %d", i, got);
+		for (int k = 0; k < got; k++, i++) {
+			const char *text = messages[k].data;
+
+			cr_assert_eq(messages[k].position, positions[i], "message %d", i);
+			if (i > 0)
+				cr_assert_eq(messages[k].length, (size_t)(i * 37) % 2000);
+			for (size_t at = 0; at < messages[k].length; at++)
+				if (text[at] != 'a' + i % 26)
+					cr_assert(false, "message %d, byte %zu", i, at);
+		}
+		cr_assert_eq(queue_log_ack_n(reader, messages, got), got);
+	}
+	expect_nothing(reader);
+}
+
+Test(log, goes_over_many_files)
+{
+	enum {
+		N = 500
+	};
+	static uint64_t positions[N];
+	struct queue_log_stats stats;
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+
+	fill(log, N, positions);
+	queue_log_stats(log, &stats);
+	cr_assert_gt(stats.segments, 5);
+	cr_assert_eq(stats.appended, N);
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_log(disk, &small);
+	expect_filled(open_reader(log, "a", NULL), N, positions);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log, files_that_nobody_needs_are_used_again)
+{
+	enum {
+		N = 500
+	};
+	static uint64_t positions[N];
+	struct queue_log_stats stats;
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader = open_reader(log, "a", NULL);
+	uint64_t made, begins = 0;
+
+	made = 0;
+	for (int round = 0; round < 4; round++) {
+		fill(log, N, positions);
+		queue_log_stats(log, &stats);
+		cr_assert_gt(stats.segments, 5);
+		cr_assert_eq(stats.readers, 1);
+		cr_assert_eq(strcmp(stats.pinned_by, "a"), 0);
+		expect_filled(reader, N, positions);
+		cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+		/* What was acknowledged is durable now; the files go with the next batch. */
+		append(log, "");
+		queue_log_stats(log, &stats);
+		cr_assert_leq(stats.segments, 2);
+		cr_assert_gt(stats.begins, begins);
+		begins = stats.begins;
+		struct queue_log_message message;
+		char buffer[8];
+
+		cr_assert_eq(queue_log_read(reader, &message, buffer, 8, QUEUE_NEVER), 0);
+		cr_assert_eq(queue_log_ack(reader, message.position), 0);
+		if (round == 1)
+			made = disk_count(disk, 'o');
+	}
+	cr_assert_geq(disk_count(disk, 'r'), 4 * 5);
+	/* Four are kept at most, of those that were in use. */
+	cr_assert_gt(made, 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log, a_message_that_is_too_long_is_refused)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	size_t longest = (size_t)queue_log_length_max(log);
+	struct queue_log_message message;
+	char *text = calloc(longest + 1, 1), *buffer = malloc(longest);
+	struct queue_log_reader *reader = open_reader(log, "a", NULL);
+
+	cr_assert_eq(queue_log_append(log, text, longest + 1, NULL), -EMSGSIZE);
+	cr_assert_eq(queue_log_append(log, text, longest, NULL), 0);
+	cr_assert_eq(queue_log_read(reader, &message, buffer, longest - 1, QUEUE_NEVER), -EMSGSIZE);
+	cr_assert_eq(message.length, longest);
+	cr_assert_eq(queue_log_read(reader, &message, buffer, longest, QUEUE_NEVER), 0);
+	cr_assert_eq(message.attempt, 1);
+	cr_assert_eq(queue_log_nack(reader, message.position, 0), 0);
+	cr_assert_eq(queue_log_read(reader, &message, buffer, 1, QUEUE_NEVER), -EMSGSIZE);
+	cr_assert_eq(queue_log_read(reader, &message, buffer, longest, QUEUE_NEVER), 0);
+	cr_assert_eq(message.attempt, 2);
+	free(text);
+	free(buffer);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log, acknowledged_messages_do_not_come_again_after_a_restart)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader = open_reader(log, "a", NULL);
+	uint64_t position[5];
+
+	for (int i = 0; i < 5; i++)
+		position[i] = append(log, (char[]){(char)('0' + i), '\0'});
+	for (int i = 0; i < 4; i++)
+		cr_assert_eq(expect(reader, (char[]){(char)('0' + i), '\0'}, 1), position[i]);
+	/* Out of order: 0 and 2. */
+	cr_assert_eq(queue_log_ack(reader, position[2]), 0);
+	cr_assert_eq(queue_log_ack(reader, position[0]), 0);
+	cr_assert_eq(queue_log_ack(reader, position[0]), -ENOENT);
+	cr_assert_eq(queue_log_ack(reader, position[4]), -ENOENT);
+	cr_assert_eq(queue_log_close(log), 0);
+	for (uint32_t attempt = 2; attempt < 5; attempt++) {
+		log = open_log(disk, &small);
+		reader = open_reader(log, "a", NULL);
+		expect(reader, "1", attempt);
+		expect(reader, "3", attempt);
+		if (attempt == 2)
+			cr_assert_eq(expect(reader, "4", 1), position[4]);
+		if (attempt == 2)
+			cr_assert_eq(queue_log_ack(reader, position[4]), 0);
+		expect_nothing(reader);
+		cr_assert_eq(queue_log_close(log), 0);
+	}
+	disk_free(disk);
+}
+
+Test(log, a_reader_that_is_closed_and_opened_goes_on_where_it_was)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader = open_reader(log, "a", NULL);
+
+	append(log, "one");
+	append(log, "two");
+	append(log, "three");
+	expect(reader, "one", 1);
+	cr_assert_eq(queue_log_ack(reader, expect(reader, "two", 1)), 0);
+	cr_assert_eq(queue_log_reader_close(reader), 0);
+	reader = open_reader(log, "a", NULL);
+	expect(reader, "one", 2);
+	expect(reader, "three", 1);
+	cr_assert_eq(queue_log_reader_close(reader), 0);
+	cr_assert_eq(queue_log_reader_remove(log, "a"), 0);
+	cr_assert_eq(queue_log_reader_remove(log, "a"), -ENOENT);
+	/* It is forgotten, also by the next that opens the log. */
+	reader = open_reader(log, "a", NULL);
+	expect(reader, "one", 1);
+	cr_assert_eq(queue_log_reader_close(reader), 0);
+	cr_assert_eq(queue_log_reader_remove(log, "a"), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_log(disk, &small);
+	cr_assert_eq(queue_log_reader_remove(log, "a"), -ENOENT);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log, a_message_comes_again_when_its_lease_ends_or_it_is_given_back)
+{
+	struct queue_log_reader_options options = {.lease = 20 * QUEUE_MILLISECOND};
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader = open_reader(log, "a", &options);
+	uint64_t began = queue_now(), one = append(log, "one"), two = append(log, "two");
+
+	expect(reader, "one", 1);
+	expect(reader, "two", 1);
+	cr_assert_eq(queue_log_renew(reader, one, QUEUE_NEVER), 0);
+	cr_assert_eq(expect(reader, "two", 2), two);
+	cr_assert_geq(queue_now() - began, options.lease);
+	began = queue_now();
+	cr_assert_eq(queue_log_nack(reader, two, 0), 0);
+	expect(reader, "two", 3);
+	cr_assert_eq(queue_log_nack(reader, two, 50 * QUEUE_MILLISECOND), 0);
+	expect(reader, "two", 4);
+	cr_assert_geq(queue_now() - began, 50 * QUEUE_MILLISECOND);
+	cr_assert_eq(queue_log_ack(reader, two), 0);
+	cr_assert_eq(queue_log_nack(reader, two, 0), -ENOENT);
+	cr_assert_eq(queue_log_renew(reader, two, 0), -ENOENT);
+	cr_assert_eq(queue_log_renew(reader, one, 0), 0);
+	expect(reader, "one", 2);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log, so_many_messages_are_out_at_most)
+{
+	struct queue_log_reader_options options = {.window = 2};
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader = open_reader(log, "a", &options);
+	struct queue_log_reader_stats stats;
+	uint64_t one, two;
+
+	append(log, "one");
+	append(log, "two");
+	append(log, "three");
+	one = expect(reader, "one", 1);
+	two = expect(reader, "two", 1);
+	expect_nothing(reader);
+	/* An acknowledgement out of order takes its place still. */
+	cr_assert_eq(queue_log_ack(reader, two), 0);
+	expect_nothing(reader);
+	cr_assert_eq(queue_log_ack(reader, one), 0);
+	expect(reader, "three", 1);
+	queue_log_reader_stats(reader, &stats);
+	cr_assert_eq(stats.out, 1);
+	cr_assert_eq(stats.delivered, 3);
+	cr_assert_eq(stats.acknowledged, 2);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log, a_message_that_fails_too_often_becomes_a_dead_letter)
+{
+	struct disk *disk = disk_new(), *other = disk_new();
+	struct queue_log *log = open_log(disk, &small), *dead = open_log(other, &small);
+	struct queue_log_reader_options options = {.attempts = 2, .dead_letters = dead};
+	struct queue_log_reader *reader = open_reader(log, "a", &options);
+	struct queue_log_reader_stats stats;
+	uint64_t position;
+
+	append(log, "poison");
+	append(log, "good");
+	position = expect(reader, "poison", 1);
+	cr_assert_eq(queue_log_nack(reader, position, 0), 0);
+	expect(reader, "poison", 2);
+	cr_assert_eq(queue_log_nack(reader, position, 0), 0);
+	position = expect(reader, "good", 1);
+	expect(open_reader(dead, "a", NULL), "poison", 1);
+	cr_assert_eq(queue_log_ack(reader, position), 0);
+	queue_log_reader_stats(reader, &stats);
+	cr_assert_eq(stats.dead_lettered, 1);
+	cr_assert_eq(stats.acknowledged, 1);
+	cr_assert_eq(stats.lag, 0, "%lu", (unsigned long)stats.lag);
+	cr_assert_eq(queue_log_close(log), 0);
+	cr_assert_eq(queue_log_close(dead), 0);
+	disk_free(disk);
+	disk_free(other);
+}
+
+Test(log, readers_begin_where_they_are_told)
+{
+	struct queue_log_reader_options options = {.start = QUEUE_LOG_TAIL};
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *tail;
+	uint64_t two, time;
+
+	append(log, "one");
+	two = append(log, "two");
+	append(log, "three");
+	tail = open_reader(log, "tail", &options);
+	/* Times are noted every 10 ms, behind what was appended before. */
+	for (int i = 0; i < 3; i++) {
+		usleep(15000);
+		append(log, "-");
+	}
+	time = queue_impl_log_time();
+	usleep(15000);
+	append(log, "four");
+	expect(tail, "-", 1);
+	options.start = QUEUE_LOG_POSITION;
+	options.start_at = two - 1;
+	expect(open_reader(log, "position", &options), "two", 1);
+	options.start_at = two + 1;
+	expect(open_reader(log, "behind", &options), "three", 1);
+	options.start_at = UINT64_MAX;
+	expect_nothing(open_reader(log, "end", &options));
+	options.start = QUEUE_LOG_TIME;
+	options.start_at = time;
+	{
+		struct queue_log_reader *reader = open_reader(log, "time", &options);
+		struct queue_log_message message;
+		char buffer[8];
+
+		/* A little earlier, and not much. */
+		cr_assert_eq(queue_log_read(reader, &message, buffer, 8, 0), 0);
+		if (memcmp(buffer, "-", 1) == 0)
+			cr_assert_eq(queue_log_read(reader, &message, buffer, 8, 0), 0);
+		cr_assert_eq(memcmp(buffer, "four", 4), 0);
+	}
+	options.start_at = 0;
+	expect(open_reader(log, "always", &options), "one", 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+static void *
+read_one(void *reader)
+{
+	expect(reader, "late", 1);
+	return NULL;
+}
+
+Test(log, a_read_waits_for_a_message)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader = open_reader(log, "a", NULL);
+	pthread_t thread;
+
+	cr_assert_eq(pthread_create(&thread, NULL, read_one, reader), 0);
+	while (queue_impl_load32_acq(&log->waiting) == 0)
+		usleep(100);
+	cr_assert_eq(queue_log_close(log), -EBUSY);
+	cr_assert_eq(queue_log_reader_close(reader), -EBUSY);
+	append(log, "late");
+	cr_assert_eq(pthread_join(thread, NULL), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log, each_way_of_syncing_syncs_so_often)
+{
+	static const struct {
+		enum queue_log_sync sync;
+		uint64_t interval;
+	} ways[] = {{QUEUE_LOG_BATCH, 0},
+		    {QUEUE_LOG_EACH, 0},
+		    {QUEUE_LOG_INTERVAL, 10 * QUEUE_MILLISECOND},
+		    {QUEUE_LOG_NONE, 0}};
+
+	for (int way = 0; way < 4; way++) {
+		struct queue_log_options options = small;
+		struct disk *disk = disk_new();
+		struct queue_log_stats stats;
+		struct queue_log *log;
+		uint64_t position = 0;
+
+		options.sync = ways[way].sync;
+		options.interval = ways[way].interval;
+		log = open_log(disk, &options);
+		for (int i = 0; i < 100; i++)
+			cr_assert_eq(queue_log_append_async(log, "x", 1, &position), 0);
+		if (options.sync == QUEUE_LOG_NONE)
+			cr_assert_eq(queue_log_wait(log, position, queue_after_ms(20)), -ETIMEDOUT);
+		else
+			cr_assert_eq(queue_log_wait(log, position, QUEUE_NEVER), 0);
+		queue_log_stats(log, &stats);
+		if (options.sync == QUEUE_LOG_EACH)
+			cr_assert_geq(stats.syncs, 100);
+		if (options.sync == QUEUE_LOG_NONE)
+			cr_assert_eq(stats.syncs, 0);
+		append(log, "written at least");
+		cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+		queue_log_stats(log, &stats);
+		cr_assert_eq(stats.durable, stats.ends);
+		cr_assert_eq(queue_log_wait(log, stats.ends, 0), -EINVAL);
+		cr_assert_eq(queue_log_close(log), 0);
+		disk_free(disk);
+	}
+}
+
+static void
+note_position(uint64_t position, void *context)
+{
+	uint64_t *last = context;
+
+	/* Relaxed: looked at when the log is closed. */
+	if (position > queue_impl_load_rlx(last))
+		queue_impl_store_rlx(last, position);
+}
+
+Test(log, tells_what_is_durable)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log *log;
+	struct pollfd descriptor = {.events = POLLIN};
+	uint64_t last = 0, position;
+
+	options.on_durable = note_position;
+	options.context = &last;
+	log = open_log(disk, &options);
+	descriptor.fd = queue_log_fd(log);
+	cr_assert_geq(descriptor.fd, 0);
+	cr_assert_eq(queue_log_fd(log), descriptor.fd);
+	(void)queue_log_fd_clear(log);
+	position = append(log, "one");
+	cr_assert_eq(poll(&descriptor, 1, PATIENCE), 1);
+	cr_assert_gt(queue_log_fd_clear(log), position);
+	cr_assert_eq(poll(&descriptor, 1, 0), 0);
+	cr_assert_eq(queue_log_append_async(log, "two", 3, &position), 0);
+	cr_assert_eq(poll(&descriptor, 1, PATIENCE), 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	cr_assert_gt(last, position);
+	disk_free(disk);
+}
+
+Test(log, a_sync_that_fails_ends_it_and_what_was_durable_is_read)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader = open_reader(log, "a", NULL);
+	struct queue_log_message message;
+	uint64_t position = UINT64_MAX;
+	struct queue_log_stats stats;
+	char buffer[8];
+
+	append(log, "one");
+	/* Else it may be the sync of a file that is being made. */
+	do
+		queue_log_stats(log, &stats);
+	while (stats.spares < 2);
+	disk_fail(disk, 's', 0, false, EIO);
+	cr_assert_eq(queue_log_append(log, "two", 3, &position), -EIO);
+	cr_assert_neq(position, UINT64_MAX);
+	cr_assert_eq(queue_log_wait(log, position, QUEUE_NEVER), -EIO);
+	cr_assert_eq(queue_log_append(log, "three", 5, NULL), -EIO);
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), -EIO);
+	queue_log_stats(log, &stats);
+	cr_assert_eq(stats.failed, -EIO);
+	expect(reader, "one", 1);
+	cr_assert_eq(queue_log_read(reader, &message, buffer, 8, QUEUE_NEVER), -EIO);
+	cr_assert_eq(queue_log_close(log), -EIO);
+	/* Whether it is there, the next one finds out. */
+	log = open_log(disk, &small);
+	reader = open_reader(log, "b", NULL);
+	expect(reader, "one", 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log, a_full_disk_refuses_and_can_be_drained)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log;
+	struct queue_log_reader *reader;
+	struct queue_log_stats stats;
+	struct queue_log_message message;
+	char text[1000] = {0}, buffer[1000];
+	int n = 0, rc;
+
+	/* Room for three files. */
+	disk_limit(disk, 3 * SIZE + 100);
+	log = open_log(disk, &small);
+	reader = open_reader(log, "a", NULL);
+	while ((rc = queue_log_append(log, text, sizeof text, NULL)) == 0)
+		n++;
+	cr_assert_eq(rc, -ENOSPC, "%d", rc);
+	cr_assert_geq(n, 100);
+	queue_log_stats(log, &stats);
+	cr_assert_gt(stats.refused, 0);
+	cr_assert_eq(stats.failed, 0);
+	for (int i = 0; i < n; i++) {
+		cr_assert_eq(queue_log_read(reader, &message, buffer, sizeof buffer, 0), 0);
+		cr_assert_eq(queue_log_ack(reader, message.position), 0);
+	}
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	for (uint64_t end = queue_after_ms(PATIENCE); queue_now() < end;) {
+		rc = queue_log_append(log, text, sizeof text, NULL);
+		if (rc == 0)
+			break;
+		usleep(1000);
+	}
+	cr_assert_eq(rc, 0, "%d", rc);
+	cr_assert_eq(queue_log_read(reader, &message, buffer, sizeof buffer, 0), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log, keeps_no_more_than_so_many_bytes)
+{
+	enum {
+		N = 500
+	};
+	static uint64_t positions[N];
+	struct queue_log_options options = small;
+	struct queue_log_reader_stats reader_stats;
+	struct queue_log_stats stats;
+	struct disk *disk = disk_new();
+	struct queue_log_reader *reader;
+	struct queue_log_message message;
+	struct queue_log *log;
+	char *buffer = malloc(SIZE);
+
+	options.retain_bytes = 2 * SIZE;
+	log = open_log(disk, &options);
+	reader = open_reader(log, "slow", NULL);
+	fill(log, N, positions);
+	append(log, "");
+	queue_log_stats(log, &stats);
+	cr_assert_leq(stats.ends - stats.begins, options.retain_bytes + 2 * SIZE);
+	cr_assert_gt(stats.begins, positions[0]);
+	cr_assert_eq(queue_log_read(reader, &message, buffer, SIZE, 0), 0);
+	cr_assert_geq(message.position, stats.begins);
+	queue_log_reader_stats(reader, &reader_stats);
+	cr_assert_eq(reader_stats.expired, stats.begins);
+	free(buffer);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log, a_later_version_is_refused)
+{
+	struct queue_impl_log_segment_header header = {.size = SIZE, .salt = 1};
+	unsigned char bytes[QUEUE_IMPL_LOG_HEADER];
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	uint32_t version = 2, crc;
+
+	cr_assert_eq(queue_log_close(log), 0);
+	queue_impl_log_write_header(bytes, &header);
+	memcpy(bytes + 8, &version, 4);
+	memset(bytes + 12, 0, 4);
+	crc = queue_impl_crc32c(0, bytes, 56);
+	memcpy(bytes + 12, &crc, 4);
+	disk_spoil(disk, FIRST, bytes, sizeof bytes, 0);
+	options.flags = QUEUE_LOG_SALVAGE;
+	cr_assert_eq(queue_impl_log_open(&log, "log", &small, disk_table(disk)), -ENOTSUP);
+	cr_assert_eq(queue_impl_log_open(&log, "log", &options, disk_table(disk)), -ENOTSUP);
+	disk_free(disk);
+}
+
+Test(log, damage_is_reported_and_only_it_is_left_out)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader;
+	uint64_t two, three;
+	unsigned char byte;
+
+	append(log, "one");
+	two = append(log, "two");
+	three = append(log, "three");
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_read(disk, FIRST, &byte, 1, QUEUE_IMPL_LOG_HEADER + two + QUEUE_IMPL_LOG_RECORD);
+	byte ^= 1;
+	disk_spoil(disk, FIRST, &byte, 1, QUEUE_IMPL_LOG_HEADER + two + QUEUE_IMPL_LOG_RECORD);
+	log = NULL;
+	cr_assert_eq(queue_impl_log_open(&log, "log", &small, disk_table(disk)), -EILSEQ);
+	cr_assert_null(log);
+	cr_assert_eq(n_damages, 1);
+	cr_assert_eq(strcmp(damaged_file, FIRST), 0);
+	cr_assert_eq(damages[0].position, two);
+	cr_assert_eq(damages[0].offset, QUEUE_IMPL_LOG_HEADER + two);
+	cr_assert_geq(damages[0].length, 32);
+	cr_assert_leq(two + damages[0].length, three);
+	cr_assert_eq(damages[0].salvaged, 0);
+	options.flags = QUEUE_LOG_SALVAGE;
+	log = open_log(disk, &options);
+	cr_assert_eq(n_damages, 2);
+	cr_assert_eq(damages[1].salvaged, 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	/* From then on it is as if it had not been there. */
+	log = open_log(disk, &small);
+	reader = open_reader(log, "a", NULL);
+	expect(reader, "one", 1);
+	expect(reader, "three", 1);
+	append(log, "four");
+	expect(reader, "four", 1);
+	cr_assert_eq(n_damages, 2);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+#define THREADS 4
+#define EACH 2000
+
+struct crew {
+	struct queue_log *log;
+	struct queue_log_reader *reader;
+	uint32_t number;
+	uint32_t seen[THREADS];
+};
+
+static void *
+append_many(void *argument)
+{
+	struct crew *crew = argument;
+	uint32_t text[2] = {crew->number, 0};
+
+	for (text[1] = 0; text[1] < EACH; text[1]++)
+		if (queue_log_append_async(crew->log, text, sizeof text, NULL) != 0)
+			return argument;
+	return NULL;
+}
+
+static void *
+read_many(void *argument)
+{
+	struct crew *crew = argument;
+	struct queue_log_message messages[50];
+	uint32_t text[2], last[THREADS] = {0};
+	char buffer[4096];
+	int n;
+
+	while ((n = queue_log_read_n(crew->reader, messages, 50, buffer, sizeof buffer,
+				     queue_after_ms(500))) > 0) {
+		for (int i = 0; i < n; i++) {
+			memcpy(text, messages[i].data, sizeof text);
+			/* What one thread reads of one that appends is in order. */
+			if (text[0] >= THREADS ||
+			    (crew->seen[text[0]] > 0 && text[1] <= last[text[0]]))
+				return argument;
+			last[text[0]] = text[1];
+			crew->seen[text[0]]++;
+		}
+		if (queue_log_ack_n(crew->reader, messages, n) != n)
+			return argument;
+	}
+	return n == -ETIMEDOUT ? NULL : argument;
+}
+
+static void
+many_threads(enum queue_log_sync sync, uint64_t interval)
+{
+	struct disk *disk = disk_new();
+	struct queue_log_options options = small;
+	struct queue_log *log;
+	struct queue_log_reader *reader;
+	struct crew crews[2 * THREADS] = {0};
+	pthread_t threads[2 * THREADS];
+	void *failed;
+
+	options.sync = sync;
+	options.interval = interval;
+	log = open_log(disk, &options);
+	reader = open_reader(log, "a", NULL);
+
+	for (uint32_t i = 0; i < 2 * THREADS; i++) {
+		crews[i].log = log;
+		crews[i].reader = reader;
+		crews[i].number = i;
+		cr_assert_eq(pthread_create(&threads[i], NULL,
+					    i < THREADS ? append_many : read_many, &crews[i]),
+			     0);
+	}
+	for (int i = 0; i < 2 * THREADS; i++) {
+		cr_assert_eq(pthread_join(threads[i], &failed), 0);
+		cr_assert_null(failed, "thread %d", i);
+	}
+	for (int from = 0; from < THREADS; from++) {
+		uint32_t sum = 0;
+
+		for (int i = THREADS; i < 2 * THREADS; i++)
+			sum += crews[i].seen[from];
+		cr_assert_eq(sum, EACH, "%u of %d", sum, from);
+	}
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_log(disk, &small);
+	expect_nothing(open_reader(log, "a", NULL));
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log, many_threads_append_and_read, .timeout = 120)
+{
+	many_threads(QUEUE_LOG_BATCH, 0);
+}
+
+/* What is with the operating system can be read: whole records, also where memory wraps. */
+Test(log, many_threads_read_what_is_not_synced, .timeout = 120)
+{
+	many_threads(QUEUE_LOG_NONE, 0);
+	many_threads(QUEUE_LOG_INTERVAL, QUEUE_MILLISECOND);
+	cr_assert_eq(n_damages, 0);
+}
+
+/* A message that is longer than one could be in the old files. */
+Test(log, is_opened_with_larger_files)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader;
+	char *text = calloc(40001, 1), *buffer = malloc(40000);
+	struct queue_log_message message;
+
+	append(log, "one");
+	cr_assert_eq(queue_log_close(log), 0);
+	options.segment_size = 16 * SIZE;
+	log = open_log(disk, &options);
+	memset(text, 'x', 40000);
+	cr_assert_eq(queue_log_append(log, text, 40000, NULL), 0);
+	cr_assert_eq(queue_log_append(log, text, 40000, NULL), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	/* And with smaller ones again. */
+	log = open_log(disk, &small);
+	reader = open_reader(log, "a", NULL);
+	expect(reader, "one", 1);
+	for (int i = 0; i < 2; i++) {
+		cr_assert_eq(queue_log_read(reader, &message, buffer, 40000, 0), 0);
+		cr_assert_eq(memcmp(buffer, text, 40000), 0);
+	}
+	append(log, "last");
+	expect(reader, "last", 1);
+	free(text);
+	free(buffer);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* What is left when the machine stops now, and everything that was not synced is lost. */
+static struct queue_log *
+crash(struct disk **disk, struct queue_log *log)
+{
+	struct disk *left = disk_crash(*disk, DISK_LOSE_ALL, 1);
+
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(*disk);
+	*disk = left;
+	return open_log(left, &small);
+}
+
+Test(log, what_was_acknowledged_is_synced_though_the_reader_was_opened_again)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader = open_reader(log, "a", NULL);
+	uint64_t one = append(log, "one");
+
+	append(log, "two");
+	expect(reader, "one", 1);
+	cr_assert_eq(queue_log_ack(reader, one), 0);
+	cr_assert_eq(queue_log_reader_close(reader), 0);
+	reader = open_reader(log, "a", NULL);
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	log = crash(&disk, log);
+	expect(open_reader(log, "a", NULL), "two", 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* More than fits into the memory that is kept for it, and into a file. */
+Test(log, what_many_readers_have_acknowledged_is_synced, .timeout = 120)
+{
+	enum {
+		READERS = 12,
+		N = 900
+	};
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *readers[READERS];
+	static struct queue_log_message messages[N];
+	static char buffer[16384];
+	char name[32];
+	int n;
+
+	for (int i = 0; i < READERS; i++) {
+		(void)snprintf(name, sizeof name, "reader %d", i);
+		readers[i] = open_reader(log, name, NULL);
+	}
+	for (int i = 0; i < N; i++)
+		cr_assert_eq(queue_log_append_async(log, "x", 1, NULL), 0);
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	/* Every second one: each is an exception. */
+	for (int i = 0; i < READERS; i++) {
+		cr_assert_eq(queue_log_read_n(readers[i], messages, N, buffer, sizeof buffer, 0),
+			     N);
+		for (int k = 1; k < N; k += 2)
+			cr_assert_eq(queue_log_ack(readers[i], messages[k].position), 0);
+	}
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	log = crash(&disk, log);
+	for (int i = 0; i < READERS; i++) {
+		(void)snprintf(name, sizeof name, "reader %d", i);
+		readers[i] = open_reader(log, name, NULL);
+		n = queue_log_read_n(readers[i], messages, N, buffer, sizeof buffer, 0);
+		cr_assert_eq(n, N / 2, "reader %d: %d", i, n);
+	}
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log, a_reader_begins_at_a_message_that_is_being_written)
+{
+	struct queue_log_reader_options options = {.start = QUEUE_LOG_POSITION};
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+
+	for (int i = 0; i < 200; i++) {
+		struct queue_log_reader *reader;
+		uint64_t position;
+
+		cr_assert_eq(queue_log_append_async(log, "it", 2, &position), 0);
+		options.start_at = position;
+		reader = open_reader(log, "a", &options);
+		cr_assert_eq(expect(reader, "it", 1), position);
+		cr_assert_eq(queue_log_reader_close(reader), 0);
+		cr_assert_eq(queue_log_reader_remove(log, "a"), 0);
+	}
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log, a_full_log_is_opened_and_drained)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log;
+	struct queue_log_reader *reader;
+	struct queue_log_message message;
+	char text[1000] = {0}, buffer[1000];
+	int n = 0, rc;
+
+	disk_limit(disk, 3 * SIZE + 100);
+	log = open_log(disk, &small);
+	reader = open_reader(log, "a", NULL);
+	while (queue_log_append(log, text, sizeof text, NULL) == 0)
+		n++;
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_log(disk, &small);
+	reader = open_reader(log, "a", NULL);
+	for (int i = 0; i < n; i++) {
+		cr_assert_eq(queue_log_read(reader, &message, buffer, sizeof buffer, 0), 0);
+		cr_assert_eq(queue_log_ack(reader, message.position), 0);
+		/* One by one: each is a record of its own. */
+		cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	}
+	for (uint64_t end = queue_after_ms(PATIENCE); queue_now() < end;) {
+		rc = queue_log_append(log, text, sizeof text, NULL);
+		if (rc == 0)
+			break;
+		usleep(1000);
+	}
+	cr_assert_eq(rc, 0, "%d", rc);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* What the processes before have stored was synced by those that came after. */
+Test(log, damage_is_seen_after_crashes_as_well)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	unsigned char byte;
+
+	append(log, "one");
+	log = crash(&disk, log);
+	append(log, "two");
+	log = crash(&disk, log);
+	append(log, "three");
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_read(disk, FIRST, &byte, 1, QUEUE_IMPL_LOG_HEADER + 4);
+	byte ^= 1;
+	disk_spoil(disk, FIRST, &byte, 1, QUEUE_IMPL_LOG_HEADER + 4);
+	cr_assert_eq(queue_impl_log_open(&log, "log", &small, disk_table(disk)), -EILSEQ);
+	cr_assert_eq(damages[0].position, 0);
+	disk_free(disk);
+}

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What is on the disk is not what was written: each bit of a small log in turn, and each length of
+ * its file. Whatever it is, no message comes that was not appended, damage is reported with its
+ * place, and with QUEUE_LOG_SALVAGE all that is not damaged comes.
+ */
+#include "unit.h"
+
+#include "../../lib/log_impl.h"
+#include "../support/disk.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SIZE 65536
+#define FILE_NAME "0000000000000000.log"
+#define MESSAGES 6
+
+/* Of all lengths, and one that looks like a record. */
+static const char *const texts[MESSAGES] = {
+	"one", "", "three, which is longer than the others", "four", "five", "6"};
+
+static struct {
+	int n;
+	uint64_t offset, length;
+	int salvaged;
+} damage;
+
+static void
+on_damage(const struct queue_log_damage *seen, void *context)
+{
+	(void)context;
+	cr_assert_eq(strcmp(seen->file, FILE_NAME), 0);
+	damage.n++;
+	damage.offset = seen->offset;
+	damage.length = seen->length;
+	damage.salvaged = seen->salvaged;
+}
+
+static int
+open_log(struct queue_log **log, struct disk *disk, unsigned flags)
+{
+	const struct queue_log_options options = {.segment_size = SIZE,
+						  .staging_size = 4 * SIZE,
+						  .flags = flags,
+						  .on_damage = on_damage};
+
+	memset(&damage, 0, sizeof damage);
+	return queue_impl_log_open(log, "log", &options, disk_table(disk));
+}
+
+/* A log that was closed in order, where its messages begin, and where what was written ends. */
+static struct disk *
+make_log(uint64_t *positions, uint64_t *end)
+{
+	struct disk *disk = disk_new();
+	struct queue_log_stats stats;
+	struct queue_log *log = NULL;
+
+	cr_assert_eq(open_log(&log, disk, 0), 0);
+	for (int i = 0; i < MESSAGES; i++)
+		cr_assert_eq(queue_log_append(log, texts[i], strlen(texts[i]), &positions[i]), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	cr_assert_eq(open_log(&log, disk, 0), 0);
+	queue_log_stats(log, &stats);
+	*end = stats.ends;
+	cr_assert_eq(queue_log_close(log), 0);
+	return disk;
+}
+
+/* Which of the messages come: a bit for each. They come in order, and there are no others. */
+static unsigned
+look(struct queue_log *log, const uint64_t *positions)
+{
+	struct queue_log_reader *reader = NULL;
+	struct queue_log_message message;
+	unsigned seen = 0;
+	char buffer[256];
+	int i = 0, rc;
+
+	cr_assert_eq(queue_log_reader_open(log, "a", NULL, &reader), 0);
+	while ((rc = queue_log_read(reader, &message, buffer, sizeof buffer, 0)) == 0) {
+		while (i < MESSAGES && positions[i] != message.position)
+			i++;
+		cr_assert_lt(i, MESSAGES, "a message at %lu", (unsigned long)message.position);
+		cr_assert_eq(message.length, strlen(texts[i]));
+		cr_assert_eq(memcmp(message.data, texts[i], message.length), 0);
+		seen |= 1u << i;
+	}
+	cr_assert_eq(rc, -ETIMEDOUT, "%d", rc);
+	return seen;
+}
+
+/* The messages but those in which a byte is. */
+static unsigned
+without(uint64_t offset, const uint64_t *positions)
+{
+	unsigned all = (1u << MESSAGES) - 1;
+
+	for (int i = 0; i < MESSAGES; i++) {
+		uint64_t begins = QUEUE_IMPL_LOG_HEADER + positions[i];
+
+		if (offset >= begins && offset < begins + QUEUE_IMPL_LOG_RECORD + strlen(texts[i]))
+			all &= ~(1u << i);
+	}
+	return all;
+}
+
+static void
+flip(struct disk *disk, uint64_t offset, int bit)
+{
+	unsigned char byte;
+
+	disk_read(disk, FILE_NAME, &byte, 1, offset);
+	byte ^= (unsigned char)(1u << bit);
+	disk_spoil(disk, FILE_NAME, &byte, 1, offset);
+}
+
+/* The records, bits [from, to) of them all; so that tests share them. */
+static void
+flip_bits(uint64_t part, uint64_t parts)
+{
+	uint64_t positions[MESSAGES], end, from, to;
+	struct disk *disk = make_log(positions, &end), *spoilt;
+	unsigned all = (1u << MESSAGES) - 1, seen;
+	struct queue_log *log;
+	int rc;
+
+	from = QUEUE_IMPL_LOG_HEADER + end * part / parts;
+	to = QUEUE_IMPL_LOG_HEADER + end * (part + 1) / parts;
+	for (uint64_t offset = from; offset < to; offset++)
+		for (int bit = 0; bit < 8; bit++) {
+			unsigned expected = without(offset, positions);
+
+			spoilt = disk_crash(disk, DISK_LOSE_NONE, 0);
+			flip(spoilt, offset, bit);
+			log = NULL;
+			rc = open_log(&log, spoilt, 0);
+			if (rc == 0) {
+				/* It was in what nothing depends on, or in the very last record. */
+				seen = look(log, positions);
+				cr_assert_eq(seen, all, "byte %lu, bit %d: %x came",
+					     (unsigned long)offset, bit, seen);
+				cr_assert_eq(damage.n, 0);
+				cr_assert_eq(queue_log_close(log), 0);
+			} else {
+				cr_assert_eq(rc, -EILSEQ);
+				cr_assert_eq(damage.n, 1);
+				cr_assert_leq(damage.offset, offset);
+				cr_assert_lt(offset, damage.offset + damage.length);
+				cr_assert_eq(open_log(&log, spoilt, QUEUE_LOG_SALVAGE), 0);
+				cr_assert_eq(damage.n, 1);
+				cr_assert_eq(damage.salvaged, 1);
+				seen = look(log, positions);
+				cr_assert_eq(seen, expected, "byte %lu, bit %d: %x came, not %x",
+					     (unsigned long)offset, bit, seen, expected);
+				cr_assert_eq(queue_log_close(log), 0);
+			}
+			disk_free(spoilt);
+		}
+	disk_free(disk);
+}
+
+Test(log_damage, each_bit_of_the_records_1, .timeout = 120)
+{
+	flip_bits(0, 2);
+}
+
+Test(log_damage, each_bit_of_the_records_2, .timeout = 120)
+{
+	flip_bits(1, 2);
+}
+
+Test(log_damage, each_bit_of_a_header, .timeout = 120)
+{
+	uint64_t positions[MESSAGES], end;
+	struct disk *disk = make_log(positions, &end), *spoilt;
+	struct queue_log *log;
+
+	for (uint64_t offset = 0; offset < 64; offset++)
+		for (int bit = 0; bit < 8; bit++) {
+			spoilt = disk_crash(disk, DISK_LOSE_NONE, 0);
+			flip(spoilt, offset, bit);
+			log = NULL;
+			if (offset >= 56) {
+				/* Zeros that mean nothing yet. */
+				cr_assert_eq(open_log(&log, spoilt, 0), 0);
+				cr_assert_eq(queue_log_close(log), 0);
+			} else {
+				cr_assert_eq(open_log(&log, spoilt, 0), -EILSEQ, "byte %lu",
+					     (unsigned long)offset);
+				cr_assert_eq(damage.n, 1);
+				cr_assert_eq(damage.offset, 0);
+			}
+			disk_free(spoilt);
+		}
+	disk_free(disk);
+}
+
+/* Where a record ends in the file, without zeros at its end: those are there in any case. */
+static uint64_t
+end_of(struct disk *disk, uint64_t position, size_t length)
+{
+	uint64_t end = QUEUE_IMPL_LOG_HEADER + position + QUEUE_IMPL_LOG_RECORD + length;
+	unsigned char byte = 0;
+
+	for (; byte == 0; end--)
+		disk_read(disk, FILE_NAME, &byte, 1, end - 1);
+	return end + 1;
+}
+
+Test(log_damage, each_length_of_the_file, .timeout = 120)
+{
+	uint64_t positions[MESSAGES], end;
+	struct disk *disk = make_log(positions, &end), *spoilt;
+	struct queue_log *log;
+	unsigned seen;
+
+	for (uint64_t size = 0; size < QUEUE_IMPL_LOG_HEADER + end + 64; size++) {
+		/* Within the header it is all the same. */
+		if (size == 100)
+			size = QUEUE_IMPL_LOG_HEADER - 3;
+		spoilt = disk_crash(disk, DISK_LOSE_NONE, 0);
+		disk_truncate(spoilt, FILE_NAME, size);
+		log = NULL;
+		cr_assert_eq(open_log(&log, spoilt, 0), -EILSEQ, "%lu", (unsigned long)size);
+		cr_assert_geq(damage.n, 1);
+		if (size >= QUEUE_IMPL_LOG_HEADER) {
+			cr_assert_eq(damage.offset, size, "%lu %lu", (unsigned long)size,
+				     (unsigned long)damage.offset);
+			cr_assert_eq(open_log(&log, spoilt, QUEUE_LOG_SALVAGE), 0);
+			seen = look(log, positions);
+			for (int i = 0; i < MESSAGES; i++)
+				cr_assert_eq((seen >> i & 1) != 0,
+					     size >= end_of(disk, positions[i], strlen(texts[i])),
+					     "%lu: %x", (unsigned long)size, seen);
+			cr_assert_eq(queue_log_close(log), 0);
+		}
+		disk_free(spoilt);
+	}
+	disk_free(disk);
+}
+
+/*
+ * A message may hold what looks like a record. Where the one in front of it is damaged, and the next
+ * record is looked for byte by byte, it is not taken for one: nobody who sends messages knows the
+ * salt.
+ */
+Test(log_damage, a_message_that_looks_like_a_record_is_none)
+{
+	unsigned char forged[QUEUE_IMPL_LOG_RECORD + 8];
+	uint64_t position, words[3], at;
+	struct queue_log_reader *reader = NULL;
+	struct queue_log_message message;
+	struct disk *disk = disk_new();
+	struct queue_log *log = NULL;
+	char buffer[64];
+
+	/* Where it will be is known: behind the header of its own record. */
+	cr_assert_eq(open_log(&log, disk, 0), 0);
+	cr_assert_eq(queue_log_append(log, "first", 5, &position), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	cr_assert_eq(open_log(&log, disk, 0), 0);
+	at = queue_impl_load_acq(&log->tail) + QUEUE_IMPL_LOG_RECORD;
+	queue_impl_log_make_record(words, 0, at, QUEUE_IMPL_LOG_MESSAGE, 0, "forged!!", 8);
+	memcpy(forged, words, sizeof words);
+	memcpy(forged + sizeof words, "forged!!", 8);
+	cr_assert_eq(queue_log_append(log, forged, sizeof forged, &position), 0);
+	cr_assert_eq(position + QUEUE_IMPL_LOG_RECORD, at);
+	cr_assert_eq(queue_log_append(log, "last", 4, NULL), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	flip(disk, QUEUE_IMPL_LOG_HEADER + position + 4, 0);
+	cr_assert_eq(open_log(&log, disk, QUEUE_LOG_SALVAGE), 0);
+	cr_assert_eq(damage.n, 1);
+	cr_assert_eq(queue_log_reader_open(log, "a", NULL, &reader), 0);
+	cr_assert_eq(queue_log_read(reader, &message, buffer, sizeof buffer, 0), 0);
+	cr_assert_eq(memcmp(buffer, "first", 5), 0);
+	cr_assert_eq(queue_log_read(reader, &message, buffer, sizeof buffer, 0), 0);
+	cr_assert_eq(memcmp(buffer, "last", 4), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log_damage, one_header_of_two_is_enough)
+{
+	uint64_t positions[MESSAGES], end;
+	struct disk *disk = make_log(positions, &end);
+	struct queue_log *log = NULL;
+
+	flip(disk, QUEUE_IMPL_LOG_HEADER_AGAIN + 20, 3);
+	cr_assert_eq(open_log(&log, disk, 0), -EILSEQ);
+	cr_assert_eq(damage.offset, QUEUE_IMPL_LOG_HEADER_AGAIN);
+	cr_assert_eq(open_log(&log, disk, QUEUE_LOG_SALVAGE), 0);
+	cr_assert_eq(look(log, positions), (1u << MESSAGES) - 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	cr_assert_eq(open_log(&log, disk, 0), 0);
+	cr_assert_eq(damage.n, 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* Without the salt it cannot be told what in a file is a record. Positions go on behind it. */
+Test(log_damage, a_file_without_a_header_is_one_gap)
+{
+	uint64_t positions[MESSAGES], end, position;
+	struct disk *disk = make_log(positions, &end);
+	struct queue_log_reader *reader = NULL;
+	struct queue_log_message message;
+	struct queue_log *log = NULL;
+	char buffer[64];
+
+	flip(disk, 20, 3);
+	flip(disk, QUEUE_IMPL_LOG_HEADER_AGAIN + 30, 1);
+	cr_assert_eq(open_log(&log, disk, 0), -EILSEQ);
+	cr_assert_eq(damage.length, SIZE);
+	cr_assert_eq(open_log(&log, disk, QUEUE_LOG_SALVAGE), 0);
+	cr_assert_eq(queue_log_append(log, "new", 3, &position), 0);
+	cr_assert_geq(position, SIZE - QUEUE_IMPL_LOG_HEADER);
+	cr_assert_eq(queue_log_close(log), 0);
+	cr_assert_eq(open_log(&log, disk, 0), 0);
+	cr_assert_eq(damage.n, 0);
+	cr_assert_eq(queue_log_reader_open(log, "a", NULL, &reader), 0);
+	cr_assert_eq(queue_log_read(reader, &message, buffer, sizeof buffer, 0), 0);
+	cr_assert_eq(message.position, position);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* Messages that fill three files and more. */
+static struct queue_log *
+make_files(struct disk *disk, int n)
+{
+	struct queue_log *log = NULL;
+	char text[1000];
+
+	cr_assert_eq(open_log(&log, disk, 0), 0);
+	memset(text, 'x', sizeof text);
+	for (int i = 0; i < n; i++)
+		cr_assert_eq(queue_log_append(log, text, sizeof text, NULL), 0);
+	return log;
+}
+
+static int
+count(struct queue_log *log)
+{
+	struct queue_log_reader *reader = NULL;
+	struct queue_log_message message;
+	char buffer[1000];
+	int n = 0;
+
+	cr_assert_eq(queue_log_reader_open(log, "a", NULL, &reader), 0);
+	while (queue_log_read(reader, &message, buffer, sizeof buffer, 0) == 0) {
+		cr_assert_eq(queue_log_ack(reader, message.position), 0);
+		n++;
+	}
+	return n;
+}
+
+static void
+note_any(const struct queue_log_damage *seen, void *context)
+{
+	(void)context;
+	damage.n++;
+	damage.length = seen->length;
+}
+
+Test(log_damage, a_file_that_is_missing_is_one_gap)
+{
+	const struct queue_log_options options = {.segment_size = SIZE,
+						  .staging_size = 4 * SIZE,
+						  .flags = QUEUE_LOG_SALVAGE,
+						  .on_damage = note_any};
+	struct disk *disk = disk_new();
+	struct queue_log *log = make_files(disk, 200);
+	char name[QUEUE_IMPL_LOG_FILE_NAME];
+	int n;
+
+	cr_assert_eq(queue_log_close(log), 0);
+	queue_impl_log_file_name(name, SIZE - QUEUE_IMPL_LOG_HEADER);
+	disk_remove(disk, name);
+	damage.n = 0;
+	cr_assert_eq(queue_impl_log_open(&log, "log", &options, disk_table(disk)), 0);
+	cr_assert_eq(damage.n, 1);
+	cr_assert_eq(damage.length, SIZE - QUEUE_IMPL_LOG_HEADER);
+	n = count(log);
+	/* About sixty are in a file. */
+	cr_assert(n > 130 && n < 150, "%d", n);
+	cr_assert_eq(queue_log_close(log), 0);
+	cr_assert_eq(open_log(&log, disk, 0), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
