@@ -17,6 +17,15 @@
 #define FILE_NAME "0000000000000000.log"
 #define MESSAGES 6
 
+/* All bits of a byte, or one, where each log that is opened takes long. */
+#if defined UNIT_STAND_IN
+#define IS_TRIED(offset, bit) ((offset) % 8 == (uint64_t)(bit))
+#define LENGTH_STEP 5
+#else
+#define IS_TRIED(offset, bit) true
+#define LENGTH_STEP 1
+#endif
+
 /* Of all lengths, and one that looks like a record. */
 static const char *const texts[MESSAGES] = {
 	"one", "", "three, which is longer than the others", "four", "five", "6"};
@@ -133,6 +142,8 @@ flip_bits(uint64_t part, uint64_t parts)
 		for (int bit = 0; bit < 8; bit++) {
 			unsigned expected = without(offset, positions);
 
+			if (!IS_TRIED(offset, bit))
+				continue;
 			spoilt = disk_crash(disk, DISK_LOSE_NONE, 0);
 			flip(spoilt, offset, bit);
 			log = NULL;
@@ -180,6 +191,8 @@ Test(log_damage, each_bit_of_a_header, .timeout = 120)
 
 	for (uint64_t offset = 0; offset < 64; offset++)
 		for (int bit = 0; bit < 8; bit++) {
+			if (!IS_TRIED(offset, bit))
+				continue;
 			spoilt = disk_crash(disk, DISK_LOSE_NONE, 0);
 			flip(spoilt, offset, bit);
 			log = NULL;
@@ -217,7 +230,7 @@ Test(log_damage, each_length_of_the_file, .timeout = 120)
 	struct queue_log *log;
 	unsigned seen;
 
-	for (uint64_t size = 0; size < QUEUE_IMPL_LOG_HEADER + end + 64; size++) {
+	for (uint64_t size = 0; size < QUEUE_IMPL_LOG_HEADER + end + 64; size += LENGTH_STEP) {
 		/* Within the header it is all the same. */
 		if (size == 100)
 			size = QUEUE_IMPL_LOG_HEADER - 3;
