@@ -149,7 +149,7 @@ queue_impl_log_reserve(struct queue_log *log, size_t size, bool own, uint64_t *p
 {
 	uint64_t extent = queue_impl_log_extent(size), tail, at, end;
 	uint64_t memory = log->staging_mask + 1 - (own ? 0 : log->staging_spare);
-	uint64_t disk = own ? 0 : log->disk_spare;
+	uint64_t disk = own ? 0 : log->segment;
 	uint32_t no_space;
 
 	tail = queue_impl_load_rlx(&log->tail); /* relaxed: the swap decides */
@@ -205,7 +205,7 @@ has_room(struct queue_log *log, uint64_t size)
 	if (at + extent - queue_impl_load_acq(&log->released) > /* LOG3 acquire */
 	    log->staging_mask + 1 - log->staging_spare)
 		return false;
-	return at + extent + log->disk_spare <= queue_impl_load_acq(&log->limit) ||
+	return at + extent + log->segment <= queue_impl_load_acq(&log->limit) ||
 	       queue_impl_load32_acq(&log->no_space);
 }
 
@@ -464,7 +464,6 @@ log_allocate(const struct queue_log_options *options, const struct queue_impl_di
 	log->staging_mask = options->staging_size - 1;
 	log->staging_spare = options->staging_size / 8;
 	log->segment = options->segment_size - QUEUE_IMPL_LOG_HEADER;
-	log->disk_spare = log->segment;
 	log->seed = random_number();
 	queue_impl_event_init(&log->work, false);
 	queue_impl_event_init(&log->progress, false);
@@ -498,7 +497,7 @@ open_directory(struct queue_log *log, const char *path)
 	return disk->lock(disk->context, log->lock_file);
 }
 
-/* As a pool's workers, they leave signals to the program's own threads. */
+/* They leave signals to the program's own threads. */
 static int
 start_threads(struct queue_log *log)
 {

@@ -85,13 +85,14 @@ has_ticket(const struct queue_log *log)
 	return log->taken_ticket != log->synced_ticket;
 }
 
+/* One ticket that is open waits for records, or for readers_due: that is no work by itself. */
 static bool
 has_work(struct queue_log *log, uint64_t unused)
 {
 	(void)unused;
 	return has_records(log) || queue_impl_load32_acq(&log->readers_changed) == 1 ||
 	       queue_impl_load32_acq(&log->closing) ||
-	       queue_impl_load_acq(&log->wanted_ticket) != queue_impl_load_rlx(&log->synced_ticket);
+	       (!has_ticket(log) && queue_impl_load_acq(&log->wanted_ticket) != log->synced_ticket);
 }
 
 static uint64_t
@@ -361,7 +362,7 @@ retire(struct queue_log *log)
 		log->needed = log->complete_from;
 		log->complete_at = UINT64_MAX;
 	}
-	kept = queue_impl_log_kept(log, true);
+	kept = queue_impl_log_kept(log);
 	before = expired(log);
 	if (before < kept)
 		before = kept;
@@ -427,7 +428,8 @@ finish(struct queue_log *log)
 	}
 	if (rc == 0 && log->durable < log->written)
 		rc = sync_file(log);
-	note_durable(log);
+	if (rc == 0)
+		note_durable(log);
 	if (rc == 0)
 		rc = write_to(log, collect(log, log->written, false, &unused));
 	if (rc == 0 && log->durable < log->written)

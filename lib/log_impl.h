@@ -53,15 +53,14 @@ struct queue_log {
 	const struct queue_impl_disk *disk;
 	struct queue_log_options options;
 	int directory, lock_file;
-	uint64_t segment;    /* positions in each new segment */
+	uint64_t segment;    /* positions in each new segment; messages leave one to own records */
 	uint64_t first_base; /* the one that was last when it was opened, */
 	uint64_t first_end;
 	uint64_t first_salt; /* and its salt */
 	uint64_t seed;	     /* of the salts of those to come: a random number */
 	unsigned char *staging;
 	uint64_t staging_mask;
-	uint64_t staging_spare; /* bytes of memory, and of the last file, that messages leave */
-	uint64_t disk_spare;	/* to the log's own records */
+	uint64_t staging_spare; /* bytes of memory that messages leave to the log's own records */
 	pthread_t committer, preparer;
 
 	/* those who append */
@@ -231,8 +230,8 @@ int queue_impl_log_write_readers(struct queue_log *log, bool is_urgent);
 /* The committer: the same for those that do not have this number yet. */
 int queue_impl_log_restate_readers(struct queue_log *log, uint64_t number);
 
-/* The committer: the position that all have acknowledged durably; after a sync, or not. */
-uint64_t queue_impl_log_kept(struct queue_log *log, bool is_synced);
+/* The committer, after a sync: the position that all have acknowledged durably. */
+uint64_t queue_impl_log_kept(struct queue_log *log);
 
 void queue_impl_log_reader_figures(struct queue_log *log, struct queue_log_stats *out);
 

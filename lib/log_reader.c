@@ -846,14 +846,14 @@ queue_impl_log_restate_readers(struct queue_log *log, uint64_t number)
 }
 
 uint64_t
-queue_impl_log_kept(struct queue_log *log, bool is_synced)
+queue_impl_log_kept(struct queue_log *log)
 {
 	struct queue_log_reader *reader;
 	uint64_t kept = UINT64_MAX;
 
 	pthread_mutex_lock(&log->readers_lock);
 	for (reader = log->readers; reader; reader = reader->following) {
-		if (is_synced && reader->sent_at < log->durable)
+		if (reader->sent_at < log->durable)
 			reader->kept = reader->sent;
 		if (!reader->is_removed && kept > reader->kept)
 			kept = reader->kept;
@@ -1099,7 +1099,6 @@ seek(struct queue_log_reader *reader)
 		rc = seek_time(reader, reader->options.start_at);
 		break;
 	}
-	reader->position = reader->high = reader->kept = reader->sent = reader->next;
 	return rc;
 }
 
@@ -1174,6 +1173,7 @@ queue_log_reader_open(struct queue_log *log, const char *name,
 		/* All that there is is kept meanwhile. */
 		rc = seek(reader);
 		pthread_mutex_lock(&log->readers_lock);
+		reader->position = reader->high = reader->kept = reader->sent = reader->next;
 		reader->is_seeking = false;
 		reader->is_dirty = true;
 		if (rc < 0)

@@ -287,6 +287,11 @@ use_again(struct queue_log *log, const struct queue_impl_log_segment *segment)
 	spare_name(spare, number);
 	rc = keeps ? disk->rename(disk->context, log->directory, name, spare)
 		   : disk->unlink(disk->context, log->directory, name);
+	/* It went the last time, when the directory could not be synced. */
+	if (rc == -ENOENT) {
+		keeps = false;
+		rc = 0;
+	}
 	if (rc == 0)
 		rc = disk->sync_directory(disk->context, log->directory);
 	if (rc == 0 && keeps)

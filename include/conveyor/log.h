@@ -58,7 +58,7 @@ struct queue_log_damage {
 	const char *file;  /* in the directory; for the time of the call */
 	uint64_t offset;   /* in the file, where it begins */
 	uint64_t position; /* in the log */
-	uint64_t length;   /* up to the next that is intact; with it everything behind, when not */
+	uint64_t length;   /* up to the next record that is intact, or to the end of the file */
 	int salvaged;	   /* it is left out from now on */
 };
 
@@ -196,7 +196,8 @@ uint64_t queue_log_durable(const struct queue_log *log);
 
 /*
  * A descriptor for poll(2) and epoll(7), readable after each sync, and when the log fails, until
- * queue_log_fd_clear is called; it is so after this call. The same one each time; the log's. -EAGAIN: the system has no more descriptors; -ENOMEM.
+ * queue_log_fd_clear is called; it is so after this call. The same one each time; the log's.
+ * -EAGAIN: the system has no more descriptors; -ENOMEM.
  */
 int queue_log_fd(struct queue_log *log);
 

@@ -286,9 +286,8 @@ Test(log, files_that_nobody_needs_are_used_again)
 	struct disk *disk = disk_new();
 	struct queue_log *log = open_log(disk, &small);
 	struct queue_log_reader *reader = open_reader(log, "a", NULL);
-	uint64_t made, begins = 0;
+	uint64_t begins = 0;
 
-	made = 0;
 	for (int round = 0; round < 4; round++) {
 		fill(log, N, positions);
 		queue_log_stats(log, &stats);
@@ -308,12 +307,9 @@ Test(log, files_that_nobody_needs_are_used_again)
 
 		cr_assert_eq(queue_log_read(reader, &message, buffer, 8, QUEUE_NEVER), 0);
 		cr_assert_eq(queue_log_ack(reader, message.position), 0);
-		if (round == 1)
-			made = disk_count(disk, 'o');
 	}
-	cr_assert_geq(disk_count(disk, 'r'), 4 * 5);
-	/* Four are kept at most, of those that were in use. */
-	cr_assert_gt(made, 0);
+	/* More were begun than were made. */
+	cr_assert_lt(disk_count(disk, 'o'), stats.ends / (SIZE - QUEUE_IMPL_LOG_HEADER));
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
 }
@@ -672,6 +668,18 @@ Test(log, a_sync_that_fails_ends_it_and_what_was_durable_is_read)
 	disk_free(disk);
 }
 
+/* A file comes back when what it held is done with. */
+static void
+append_soon(struct queue_log *log, const void *data, size_t length)
+{
+	uint64_t end = queue_after_ms(PATIENCE);
+	int rc;
+
+	while ((rc = queue_log_append(log, data, length, NULL)) != 0 && queue_now() < end)
+		usleep(1000);
+	cr_assert_eq(rc, 0, "%d", rc);
+}
+
 Test(log, a_full_disk_refuses_and_can_be_drained)
 {
 	struct disk *disk = disk_new();
@@ -698,13 +706,7 @@ Test(log, a_full_disk_refuses_and_can_be_drained)
 		cr_assert_eq(queue_log_ack(reader, message.position), 0);
 	}
 	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
-	for (uint64_t end = queue_after_ms(PATIENCE); queue_now() < end;) {
-		rc = queue_log_append(log, text, sizeof text, NULL);
-		if (rc == 0)
-			break;
-		usleep(1000);
-	}
-	cr_assert_eq(rc, 0, "%d", rc);
+	append_soon(log, text, sizeof text);
 	cr_assert_eq(queue_log_read(reader, &message, buffer, sizeof buffer, 0), 0);
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
@@ -1044,7 +1046,7 @@ Test(log, a_full_log_is_opened_and_drained)
 	struct queue_log_reader *reader;
 	struct queue_log_message message;
 	char text[1000] = {0}, buffer[1000];
-	int n = 0, rc;
+	int n = 0;
 
 	disk_limit(disk, 3 * SIZE + 100);
 	log = open_log(disk, &small);
@@ -1060,13 +1062,7 @@ Test(log, a_full_log_is_opened_and_drained)
 		/* One by one: each is a record of its own. */
 		cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
 	}
-	for (uint64_t end = queue_after_ms(PATIENCE); queue_now() < end;) {
-		rc = queue_log_append(log, text, sizeof text, NULL);
-		if (rc == 0)
-			break;
-		usleep(1000);
-	}
-	cr_assert_eq(rc, 0, "%d", rc);
+	append_soon(log, text, sizeof text);
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
 }
@@ -1089,5 +1085,28 @@ Test(log, damage_is_seen_after_crashes_as_well)
 	disk_spoil(disk, FIRST, &byte, 1, QUEUE_IMPL_LOG_HEADER + 4);
 	cr_assert_eq(queue_impl_log_open(&log, "log", &small, disk_table(disk)), -EILSEQ);
 	cr_assert_eq(damages[0].position, 0);
+	disk_free(disk);
+}
+
+/* A thread is stopped in the middle of an append: who syncs waits for it, and the committer sleeps. */
+Test(log, a_sync_that_has_to_wait_does_not_keep_a_processor_busy, .timeout = 60)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	uint64_t position, sleeps, end = queue_after_ms(PATIENCE);
+
+	append(log, "before");
+	while (queue_impl_load_rlx(&log->work.word) < QUEUE_IMPL_EVENT_ONE)
+		usleep(100);
+	cr_assert_eq(queue_impl_log_reserve(log, 4, false, &position), 0);
+	sleeps = queue_impl_load_rlx(&log->work.waits);
+	cr_assert_eq(queue_log_sync(log, queue_after_ms(5)), -ETIMEDOUT);
+	while (queue_impl_load_rlx(&log->work.waits) <= sleeps && queue_now() < end)
+		usleep(100);
+	cr_assert_gt(queue_impl_load_rlx(&log->work.waits), sleeps);
+	queue_impl_log_publish(log, position, QUEUE_IMPL_LOG_MESSAGE, 0, "late", 4);
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	cr_assert_gt(queue_log_durable(log), position);
+	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
 }
