@@ -175,7 +175,8 @@ STRESS_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/stress/*.c))
 ACCESSES_CAN := $(if $(SANITIZE)$(CROSS),,$(call have_header,sanitizer/tsan_interface.h))
 STRESS_SOURCES := $(filter-out $(if $(ACCESSES_CAN),,test/stress/linearizable_accesses.c), \
 	$(STRESS_SOURCES))
-EXAMPLE_SOURCES := $(wildcard examples/*.c)
+EXAMPLE_SOURCES := $(filter-out $(if $(HAVE_SQLITE),,examples/transaction.c), \
+	$(wildcard examples/*.c))
 SECKILL_SOURCES := $(if $(and $(HAVE_SQLITE),$(HAVE_JEMALLOC)),$(wildcard examples/seckill/*.c))
 # The same sale behind HTTP, where there is a library for that, and what it shares with the other.
 GATEWAY_SOURCES := $(if $(and $(HAVE_MICROHTTPD),$(SECKILL_SOURCES)), \

@@ -18,6 +18,8 @@
 #define STAGING_DEFAULT (UINT64_C(4) << 20)
 #define STAGING_MIN (UINT64_C(1) << 18)
 #define STAGING_MAX (UINT64_C(1) << 30)
+#define CHECK_AFTER_DEFAULT (10 * QUEUE_SECOND)
+#define CHECK_LIMIT_DEFAULT 15
 #define PAGE 4096
 
 uint64_t
@@ -78,6 +80,9 @@ wait_for(struct queue_log *log, struct queue_impl_event *event,
 
 	if (is_true(log, argument))
 		return 0;
+	/* The log waits for that one by itself. */
+	if (queue_impl_log_is_checker(log))
+		return queue_impl_log_await(event, is_true, log, argument, deadline);
 	(void)queue_impl_fetch_add32_acq_rel(&log->waiting, 1);
 	rc = queue_impl_log_await(event, is_true, log, argument, deadline);
 	(void)queue_impl_fetch_add32_acq_rel(&log->waiting, UINT32_MAX);
@@ -191,22 +196,29 @@ queue_impl_log_publish(struct queue_log *log, uint64_t position, enum queue_impl
 	queue_impl_log_tell(&log->work);
 }
 
-/* Is it worth trying again? */
+/* Is it worth trying again? For so many bytes, twice, and 1 for the log's own. */
 static bool
-has_room(struct queue_log *log, uint64_t size)
+has_room(struct queue_log *log, uint64_t argument)
 {
 	uint64_t tail = queue_impl_load_rlx(&log->tail), end, at;
-	uint64_t extent = queue_impl_log_extent(size);
+	uint64_t extent = queue_impl_log_extent(argument / 2);
+	bool own = argument % 2 != 0;
 
 	if (queue_impl_load32_acq(&log->failed))
 		return true;
 	end = queue_impl_log_segment_end(log, tail);
 	at = extent <= end - tail ? tail : end;
 	if (at + extent - queue_impl_load_acq(&log->released) > /* LOG3 acquire */
-	    log->staging_mask + 1 - log->staging_spare)
+	    log->staging_mask + 1 - (own ? 0 : log->staging_spare))
 		return false;
-	return at + extent + log->segment <= queue_impl_load_acq(&log->limit) ||
+	return at + extent + (own ? 0 : log->segment) <= queue_impl_load_acq(&log->limit) ||
 	       queue_impl_load32_acq(&log->no_space);
+}
+
+void
+queue_impl_log_wait_for_room(struct queue_log *log, size_t size, bool own)
+{
+	(void)wait_for(log, &log->room, has_room, size * 2 + own, QUEUE_NEVER);
 }
 
 int
@@ -227,7 +239,7 @@ queue_log_append_async(struct queue_log *log, const void *data, size_t length, u
 			queue_impl_add_rlx(&log->refused, 1);
 			return rc;
 		}
-		(void)wait_for(log, &log->room, has_room, length, QUEUE_NEVER);
+		queue_impl_log_wait_for_room(log, length, false);
 	}
 	if (position)
 		*position = at;
@@ -251,10 +263,13 @@ is_written(struct queue_log *log, uint64_t position)
 	       queue_impl_load32_acq(&log->failed);
 }
 
-static bool
-syncs_at_once(const struct queue_log *log)
+int
+queue_impl_log_wait_stored(struct queue_log *log, uint64_t position)
 {
-	return log->options.sync == QUEUE_LOG_BATCH || log->options.sync == QUEUE_LOG_EACH;
+	if (queue_impl_log_syncs_at_once(log))
+		return queue_log_wait(log, position, QUEUE_NEVER);
+	(void)wait_for(log, &log->progress, is_written, position, QUEUE_NEVER);
+	return queue_impl_load_acq(&log->written) > position ? 0 : -EIO; /* LOG2 acquire */
 }
 
 int
@@ -267,10 +282,7 @@ queue_log_append(struct queue_log *log, const void *data, size_t length, uint64_
 		return rc;
 	if (position)
 		*position = at;
-	if (syncs_at_once(log))
-		return queue_log_wait(log, at, QUEUE_NEVER);
-	(void)wait_for(log, &log->progress, is_written, at, QUEUE_NEVER);
-	return queue_impl_load_acq(&log->written) > at ? 0 : -EIO; /* LOG2 acquire */
+	return queue_impl_log_wait_stored(log, at);
 }
 
 int
@@ -369,6 +381,7 @@ queue_log_stats(struct queue_log *log, struct queue_log_stats *out)
 	out->written = queue_impl_load_rlx(&log->written);
 	out->ends = queue_impl_load_rlx(&log->tail);
 	queue_impl_log_reader_figures(log, out);
+	queue_impl_log_half_figures(log, out);
 	out->failed = -(int)queue_impl_load32_rlx(&log->failed);
 	pthread_mutex_lock(&log->lock);
 	out->begins = log->segments[0].base;
@@ -396,6 +409,10 @@ set_options(struct queue_log_options *options)
 		options->segment_size = SEGMENT_DEFAULT;
 	if (options->staging_size == 0)
 		options->staging_size = STAGING_DEFAULT;
+	if (options->check_after == 0)
+		options->check_after = CHECK_AFTER_DEFAULT;
+	if (options->check_limit == 0)
+		options->check_limit = CHECK_LIMIT_DEFAULT;
 	return (unsigned)options->sync <= QUEUE_LOG_NONE &&
 	       (options->sync == QUEUE_LOG_INTERVAL) == (options->interval > 0) &&
 	       !(options->flags & ~(QUEUE_LOG_SALVAGE | QUEUE_LOG_NO_CREATE)) &&
@@ -436,6 +453,7 @@ log_free(struct queue_log *log)
 				   log->segments_capacity * sizeof *log->segments,
 				   _Alignof(struct queue_impl_log_segment));
 	queue_impl_log_readers_fini(log);
+	queue_impl_log_halves_fini(log);
 	if (log->scratch)
 		allocator->release(allocator->context, log->scratch, QUEUE_IMPL_LOG_READER_MAX,
 				   sizeof(uint64_t));
@@ -470,6 +488,7 @@ log_allocate(const struct queue_log_options *options, const struct queue_impl_di
 	queue_impl_event_init(&log->room, false);
 	queue_impl_event_init(&log->prepare, false);
 	(void)pthread_mutex_init(&log->readers_lock, NULL);
+	queue_impl_log_halves_init(log);
 	log->scratch = allocator->allocate(allocator->context, QUEUE_IMPL_LOG_READER_MAX,
 					   sizeof(uint64_t));
 	log->staging = allocator->allocate(allocator->context, options->staging_size, PAGE);
@@ -497,26 +516,53 @@ open_directory(struct queue_log *log, const char *path)
 	return disk->lock(disk->context, log->lock_file);
 }
 
-/* They leave signals to the program's own threads. */
-static int
-start_threads(struct queue_log *log)
+static void
+stop_committer(struct queue_log *log)
+{
+	queue_impl_store32_rel(&log->closing, 1);
+	queue_impl_log_tell(&log->work);
+	(void)pthread_join(log->committer, NULL);
+}
+
+/* The committer may need a file until it has ended. */
+static void
+stop_threads(struct queue_log *log)
+{
+	stop_committer(log);
+	queue_impl_store32_rel(&log->ending, 1);
+	queue_impl_log_tell(&log->prepare);
+	(void)pthread_join(log->preparer, NULL);
+}
+
+int
+queue_impl_log_start_thread(pthread_t *thread, void *(*run)(void *log), struct queue_log *log)
 {
 	sigset_t all, old;
 	int rc;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&log->committer, NULL, queue_impl_log_committer, log);
-	if (rc == 0) {
-		rc = pthread_create(&log->preparer, NULL, queue_impl_log_preparer, log);
-		if (rc != 0) {
-			queue_impl_store32_rel(&log->closing, 1);
-			queue_impl_log_tell(&log->work);
-			(void)pthread_join(log->committer, NULL);
-		}
-	}
+	rc = pthread_create(thread, NULL, run, log);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return rc == 0 ? 0 : -EAGAIN;
+}
+
+static int
+start_threads(struct queue_log *log)
+{
+	int rc = queue_impl_log_start_thread(&log->committer, queue_impl_log_committer, log);
+
+	if (rc < 0)
+		return rc;
+	rc = queue_impl_log_start_thread(&log->preparer, queue_impl_log_preparer, log);
+	if (rc < 0) {
+		stop_committer(log);
+		return rc;
+	}
+	rc = queue_impl_log_halves_start(log);
+	if (rc < 0)
+		stop_threads(log);
+	return rc;
 }
 
 int
@@ -565,13 +611,9 @@ queue_log_close(struct queue_log *log)
 	if (queue_impl_load32_acq(&log->waiting) > 0)
 		return -EBUSY;
 	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	queue_impl_store32_rel(&log->closing, 1);
-	queue_impl_log_tell(&log->work);
-	(void)pthread_join(log->committer, NULL);
-	/* Until then the committer may need a file. */
-	queue_impl_store32_rel(&log->ending, 1);
-	queue_impl_log_tell(&log->prepare);
-	(void)pthread_join(log->preparer, NULL);
+	/* In this order: one may wait for the next. */
+	queue_impl_log_halves_stop(log);
+	stop_threads(log);
 	rc = queue_impl_load32_acq(&log->failed) ? -EIO : log->close_error;
 	log_free(log);
 	(void)pthread_setcancelstate(cancel, &unused);

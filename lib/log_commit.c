@@ -59,8 +59,14 @@ collect(const struct queue_log *log, uint64_t from, bool one, uint64_t *messages
 			from = end;
 			break;
 		case QUEUE_IMPL_LOG_MESSAGE:
+		case QUEUE_IMPL_LOG_COMMIT:
 			from += queue_impl_log_extent((uint32_t)word - QUEUE_IMPL_LOG_RECORD);
 			*messages_end = from;
+			if (one)
+				return from;
+			break;
+		case QUEUE_IMPL_LOG_PREPARE:
+			from += queue_impl_log_extent((uint32_t)word - QUEUE_IMPL_LOG_RECORD);
 			if (one)
 				return from;
 			break;
@@ -155,7 +161,7 @@ write_readers(struct queue_log *log, bool is_urgent)
 static void
 restate(struct queue_log *log)
 {
-	uint64_t tail = queue_impl_load_acq(&log->tail), at, spent;
+	uint64_t tail = queue_impl_load_acq(&log->tail), from, at, spent;
 
 	if (tail < log->restates_next)
 		return;
@@ -166,13 +172,14 @@ restate(struct queue_log *log)
 	if (queue_impl_log_restate_readers(log, log->restate) < 0 ||
 	    queue_impl_log_reserve(log, sizeof tail, true, &at) < 0)
 		return;
-	log->complete_from = log->restates_from - 1;
+	from = log->restates_from - 1;
+	log->complete_from = smaller(from, queue_impl_log_halves_kept(log));
 	log->complete_at = at;
 	log->restates_from = 0;
 	queue_impl_log_publish(log, at, QUEUE_IMPL_LOG_COMPLETE, 0, &log->complete_from,
 			       sizeof log->complete_from);
 	/* Where that takes much room, it is not done for its own sake. */
-	spent = at - log->complete_from;
+	spent = at - from;
 	log->restates_next = queue_impl_log_segment_end(log, at);
 	if (log->restates_next < at + 4 * spent)
 		log->restates_next = at + 4 * spent;
@@ -366,7 +373,8 @@ retire(struct queue_log *log)
 	before = expired(log);
 	if (before < kept)
 		before = kept;
-	queue_impl_log_retire(log, smaller(before, log->needed));
+	before = smaller(before, log->needed);
+	queue_impl_log_retire(log, smaller(before, queue_impl_log_halves_kept(log)));
 }
 
 /* For those who wait in queue_log_sync, and when the log is closed. */

@@ -237,9 +237,29 @@ is_plausible(const struct queue_impl_log_record *record, uint64_t rest)
 	case QUEUE_IMPL_LOG_GAP:
 		return record->size == 0 && (uint64_t)record->aux * 8 >= QUEUE_IMPL_LOG_RECORD &&
 		       (uint64_t)record->aux * 8 <= rest;
+	case QUEUE_IMPL_LOG_PREPARE:
+		return record->size >= QUEUE_IMPL_LOG_PREPARED &&
+		       record->aux <= record->size - QUEUE_IMPL_LOG_PREPARED;
+	case QUEUE_IMPL_LOG_COMMIT:
+		return record->size >= QUEUE_IMPL_LOG_COMMITTED;
+	case QUEUE_IMPL_LOG_ROLLBACK:
+		return record->size == 8;
+	case QUEUE_IMPL_LOG_CHECKED:
+		return record->size == 16;
 	default:
 		return false;
 	}
+}
+
+/* What readers get of it. */
+static void
+find_message(struct queue_impl_log_record *record)
+{
+	size_t before = record->kind == QUEUE_IMPL_LOG_COMMIT ? QUEUE_IMPL_LOG_COMMITTED : 0;
+	bool is_one = record->kind == QUEUE_IMPL_LOG_MESSAGE || before > 0;
+
+	record->message = is_one ? record->data + before : NULL;
+	record->message_size = is_one ? record->size - before : 0;
 }
 
 int
@@ -273,6 +293,7 @@ queue_impl_log_scan_record(struct queue_impl_log_scan *scan, uint64_t position,
 	if (half_at(bytes + 4) != check_of_record(scan->salt, words, record->data, record->size) ||
 	    !is_plausible(record, rest))
 		return -EILSEQ;
+	find_message(record);
 	return 0;
 }
 

@@ -66,8 +66,16 @@ enum queue_impl_log_kind {
 	QUEUE_IMPL_LOG_GAP,	/* aux * 8 bytes are left out, these included: they were damaged */
 	QUEUE_IMPL_LOG_READER,	/* what a reader has acknowledged, see log_reader.c */
 	QUEUE_IMPL_LOG_REMOVED, /* a reader, by its name, that is none any more */
-	QUEUE_IMPL_LOG_COMPLETE /* all readers have been written since a position, which follows */
+	QUEUE_IMPL_LOG_COMPLETE, /* all readers, and half messages, are known from a position on, which follows */
+	QUEUE_IMPL_LOG_PREPARE,	 /* a half message, see log_half.c; aux: how long its key is */
+	QUEUE_IMPL_LOG_COMMIT,	 /* the message that it has become; its id comes first, 8 bytes */
+	QUEUE_IMPL_LOG_ROLLBACK, /* its id: it is none any more */
+	QUEUE_IMPL_LOG_CHECKED /* its id, 8 bytes; how often it was asked for, 4; is it parked, 4 */
 };
+
+/* What comes before the key in PREPARE, and before the message in COMMIT. */
+#define QUEUE_IMPL_LOG_PREPARED 24u
+#define QUEUE_IMPL_LOG_COMMITTED 8u
 
 struct queue_impl_log_segment_header {
 	uint64_t base, salt, size, created;
@@ -80,6 +88,9 @@ struct queue_impl_log_record {
 	uint8_t kind;
 	const unsigned char *data;
 	size_t size; /* of data */
+	/* MESSAGE and COMMIT: what is delivered; NULL: nothing is. */
+	const unsigned char *message;
+	size_t message_size;
 };
 
 /* Bytes of a record with so much data, up to where the next one can begin. */

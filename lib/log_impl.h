@@ -10,6 +10,7 @@
  *   log_segment.c   files: those in use, the next ones made ready by a thread, old ones used again
  *   log_recover.c   what is found in a directory
  *   log_reader.c    named readers
+ *   log_half.c      half messages, and the thread that has them decided
  *   log_format.c    bytes
  *
  * An append reserves room by moving `tail`, copies the message there, and stores the first word of
@@ -45,6 +46,20 @@
 struct queue_impl_log_segment {
 	uint64_t base, end; /* positions */
 	uint64_t salt, created;
+};
+
+/* Half messages, under a lock that comes before log->lock. */
+struct queue_impl_log_halves {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;		    /* for the checker */
+	struct queue_impl_log_half **table; /* by their ids */
+	size_t table_size;
+	struct queue_impl_log_half *first, *last; /* by where they are */
+	uint64_t undecided, parked;
+	uint64_t wakes_at;  /* the checker sleeps until then */
+	uint64_t next_move; /* before the log ends there, none is written again */
+	pthread_t checker;
+	bool has_checker, ending;
 };
 
 struct queue_log {
@@ -87,7 +102,7 @@ struct queue_log {
 	uint64_t restates_next; /* where they are to be next */
 	uint64_t restate;	/* a number for each time */
 	uint64_t complete_at;	/* the last COMPLETE, while it is not durable; else UINT64_MAX */
-	uint64_t complete_from; /* where it says that all are known from */
+	uint64_t complete_from; /* where it says that all are known from, half messages as well */
 	uint64_t needed;	/* nothing before is needed to know the readers: that is durable */
 	uint64_t readers_due;	/* when what has changed of readers is written at the latest */
 	unsigned char *scratch; /* QUEUE_IMPL_LOG_READER_MAX bytes */
@@ -119,6 +134,8 @@ struct queue_log {
 	/* readers, under a lock of their own, which comes before that of each */
 	pthread_mutex_t readers_lock;
 	struct queue_log_reader *readers;
+
+	struct queue_impl_log_halves halves;
 };
 
 /*
@@ -152,6 +169,27 @@ queue_impl_log_word(const struct queue_log *log, uint64_t position)
 	return (uint64_t *)(void *)(log->staging + (position & log->staging_mask));
 }
 
+static inline bool
+queue_impl_log_syncs_at_once(const struct queue_log *log)
+{
+	return log->options.sync == QUEUE_LOG_BATCH || log->options.sync == QUEUE_LOG_EACH;
+}
+
+/* All before can be read. */
+static inline uint64_t
+queue_impl_log_visible(const struct queue_log *log)
+{
+	return queue_impl_log_syncs_at_once(log)
+		       ? queue_impl_load_acq(&log->durable)
+		       : queue_impl_load_acq(&log->written); /* LOG2 acquire, both */
+}
+
+/* A user's thread: waits until reserve is worth trying again. */
+void queue_impl_log_wait_for_room(struct queue_log *log, size_t size, bool own);
+
+/* A user's thread: waits until what was appended there is stored, as append does. 0; -EIO. */
+int queue_impl_log_wait_stored(struct queue_log *log, uint64_t position);
+
 /* Waits until is_true. 0; -ETIMEDOUT. */
 int queue_impl_log_await(struct queue_impl_event *event,
 			 bool (*is_true)(struct queue_log *log, uint64_t argument),
@@ -159,6 +197,9 @@ int queue_impl_log_await(struct queue_impl_event *event,
 
 /* Whoever waits for what has just changed looks again. */
 void queue_impl_log_tell(struct queue_impl_event *event);
+
+/* Starts a thread of the log; signals are for the program's own ones. -EAGAIN. */
+int queue_impl_log_start_thread(pthread_t *thread, void *(*run)(void *log), struct queue_log *log);
 
 /* Nothing is written any more. */
 void queue_impl_log_fail(struct queue_log *log);
@@ -234,6 +275,28 @@ int queue_impl_log_restate_readers(struct queue_log *log, uint64_t number);
 uint64_t queue_impl_log_kept(struct queue_log *log);
 
 void queue_impl_log_reader_figures(struct queue_log *log, struct queue_log_stats *out);
+
+/*
+ * log_half.c
+ */
+void queue_impl_log_halves_init(struct queue_log *log);
+void queue_impl_log_halves_fini(struct queue_log *log);
+
+/* Recovery: what a record PREPARE, COMMIT, ROLLBACK or CHECKED says; and nothing is known of any. */
+int queue_impl_log_half_restore(struct queue_log *log, const struct queue_impl_log_record *record);
+void queue_impl_log_halves_forget(struct queue_log *log);
+
+/* Starts the checker, if it is needed; ends it. */
+int queue_impl_log_halves_start(struct queue_log *log);
+void queue_impl_log_halves_stop(struct queue_log *log);
+
+/* Is this the checker's thread? */
+bool queue_impl_log_is_checker(const struct queue_log *log);
+
+/* The committer: nothing from here on can go, for the oldest that is undecided; UINT64_MAX: there is none. */
+uint64_t queue_impl_log_halves_kept(struct queue_log *log);
+
+void queue_impl_log_half_figures(struct queue_log *log, struct queue_log_stats *out);
 
 /*
  * log_commit.c

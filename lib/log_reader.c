@@ -86,19 +86,6 @@ struct queue_log_reader {
 	uint64_t restate;	/* the last time that it was written with all others */
 };
 
-static bool
-is_synced_at_once(const struct queue_log *log)
-{
-	return log->options.sync == QUEUE_LOG_BATCH || log->options.sync == QUEUE_LOG_EACH;
-}
-
-static uint64_t
-visible(const struct queue_log *log)
-{
-	return is_synced_at_once(log) ? queue_impl_load_acq(&log->durable)
-				      : queue_impl_load_acq(&log->written); /* LOG2 acquire, both */
-}
-
 static uint64_t
 after(uint64_t nanoseconds)
 {
@@ -205,7 +192,7 @@ record_at(struct queue_log_reader *reader, struct queue_impl_log_scan *scan, int
 
 	if (rc < 0)
 		return rc;
-	queue_impl_log_scan_until(scan, visible(reader->log));
+	queue_impl_log_scan_until(scan, queue_impl_log_visible(reader->log));
 	rc = queue_impl_log_scan_record(scan, position, record);
 	if (rc < 0 && !queue_impl_log_segment_at(reader->log, position, &segment))
 		return -ENOENT;
@@ -252,12 +239,12 @@ pass_damage(struct queue_log_reader *reader, struct queue_impl_log_scan *scan, u
 static int
 next_message(struct queue_log_reader *reader, struct queue_impl_log_record *record)
 {
-	uint64_t until = visible(reader->log), from;
+	uint64_t until = queue_impl_log_visible(reader->log), from;
 	int rc;
 
 	while (reader->next < until) {
 		rc = record_at(reader, &reader->scan, &reader->file, reader->next, record);
-		if (rc == 0 && record->kind == QUEUE_IMPL_LOG_MESSAGE)
+		if (rc == 0 && record->message)
 			return 0;
 		if (rc == 0) {
 			reader->next = queue_impl_log_scan_next(&reader->scan, record);
@@ -346,11 +333,11 @@ hand_out(struct queue_log_reader *reader, struct delivery *delivery,
 		reader->due = entry->due;
 	message->position = record->position;
 	message->data = delivery->buffer + delivery->used;
-	message->length = record->size;
+	message->length = record->message_size;
 	message->attempt = entry->attempts;
-	if (record->size > 0)
-		memcpy(delivery->buffer + delivery->used, record->data, record->size);
-	delivery->used += (record->size + 7) & ~(size_t)7;
+	if (record->message_size > 0)
+		memcpy(delivery->buffer + delivery->used, record->message, record->message_size);
+	delivery->used += (record->message_size + 7) & ~(size_t)7;
 	delivery->n++;
 	reader->stats.delivered++;
 }
@@ -358,7 +345,8 @@ hand_out(struct queue_log_reader *reader, struct delivery *delivery,
 static bool
 fits(const struct delivery *delivery, const struct queue_impl_log_record *record)
 {
-	return delivery->used <= delivery->size && record->size <= delivery->size - delivery->used;
+	return delivery->used <= delivery->size &&
+	       record->message_size <= delivery->size - delivery->used;
 }
 
 static int
@@ -368,7 +356,7 @@ refuse_length(struct delivery *delivery, const struct queue_impl_log_record *rec
 		return 0;
 	delivery->messages[0].position = record->position;
 	delivery->messages[0].data = NULL;
-	delivery->messages[0].length = record->size;
+	delivery->messages[0].length = record->message_size;
 	return -EMSGSIZE;
 }
 
@@ -389,7 +377,7 @@ bury(struct queue_log_reader *reader, const struct queue_impl_log_record *record
 	struct queue_log *log = reader->log;
 	const struct queue_allocator *allocator = log->allocator;
 	uint64_t position = record->position;
-	size_t size = record->size;
+	size_t size = record->message_size;
 	void *copy = allocator->allocate(allocator->context, size + 1, 1);
 	uint32_t i;
 	int rc;
@@ -398,11 +386,11 @@ bury(struct queue_log_reader *reader, const struct queue_impl_log_record *record
 		reader->due = 0;
 		return -ENOMEM;
 	}
-	memcpy(copy, record->data, size);
+	memcpy(copy, record->message, size);
 	entry->state = DYING;
 	pthread_mutex_unlock(&reader->lock);
 	rc = queue_log_append(reader->options.dead_letters, copy, size, NULL);
-	if (rc == 0 && !is_synced_at_once(reader->options.dead_letters))
+	if (rc == 0 && !queue_impl_log_syncs_at_once(reader->options.dead_letters))
 		rc = queue_log_sync(reader->options.dead_letters, QUEUE_NEVER);
 	allocator->release(allocator->context, copy, size + 1, 1);
 	pthread_mutex_lock(&reader->lock);
@@ -514,7 +502,7 @@ has_changed(struct queue_log *log, uint64_t argument)
 {
 	const struct wait *wait = (const void *)(uintptr_t)argument;
 
-	return visible(log) > wait->next ||
+	return queue_impl_log_visible(log) > wait->next ||
 	       (wait->next < UINT64_MAX && queue_impl_load32_acq(&log->failed)) ||
 	       queue_impl_load_acq(&wait->reader->changes) != wait->changes;
 }
@@ -533,7 +521,7 @@ wait_for_messages(struct queue_log_reader *reader, uint64_t deadline)
 	uint64_t until = reader->due < deadline ? reader->due : deadline;
 
 	if (wait.next < UINT64_MAX && queue_impl_load32_acq(&log->failed) &&
-	    reader->next >= visible(log))
+	    reader->next >= queue_impl_log_visible(log))
 		return -EIO;
 	if (deadline != QUEUE_NEVER && deadline <= queue_now())
 		return -ETIMEDOUT;
@@ -1010,7 +998,7 @@ queue_impl_log_readers_fini(struct queue_log *log)
 static bool
 is_visible(struct queue_log *log, uint64_t position)
 {
-	return visible(log) > position || queue_impl_load32_acq(&log->failed);
+	return queue_impl_log_visible(log) > position || queue_impl_load32_acq(&log->failed);
 }
 
 /* The first message at a position or behind it, which is waited for when it is being written. */
@@ -1047,7 +1035,7 @@ static int
 seek_time(struct queue_log_reader *reader, uint64_t time)
 {
 	struct queue_log *log = reader->log;
-	uint64_t until = visible(log), at, found, then;
+	uint64_t until = queue_impl_log_visible(log), at, found, then;
 	struct queue_impl_log_record record;
 	size_t i;
 	int rc = 0;

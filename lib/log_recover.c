@@ -24,7 +24,7 @@ struct recovery {
 	uint64_t complete_from; /* what the last COMPLETE says */
 	uint64_t gap_end;	/* where the last gap ends */
 	uint64_t messages_end;	/* where the last message ends */
-	bool applies;		/* what is found of readers is taken for true */
+	bool applies;		/* what is found of readers and half messages is taken for true */
 	bool is_complete;	/* a COMPLETE was found */
 };
 
@@ -420,7 +420,24 @@ cut(struct recovery *recovery, uint64_t position)
 	return rc;
 }
 
-/* What a record says about readers. */
+/* What a record says about readers and half messages. */
+static int
+restore(struct queue_log *log, const struct queue_impl_log_record *record)
+{
+	switch (record->kind) {
+	case QUEUE_IMPL_LOG_READER:
+	case QUEUE_IMPL_LOG_REMOVED:
+		return queue_impl_log_reader_restore(log, record);
+	case QUEUE_IMPL_LOG_PREPARE:
+	case QUEUE_IMPL_LOG_COMMIT:
+	case QUEUE_IMPL_LOG_ROLLBACK:
+	case QUEUE_IMPL_LOG_CHECKED:
+		return queue_impl_log_half_restore(log, record);
+	default:
+		return 0;
+	}
+}
+
 static int
 apply(struct recovery *recovery, const struct queue_impl_log_record *record)
 {
@@ -442,15 +459,13 @@ apply(struct recovery *recovery, const struct queue_impl_log_record *record)
 		recovery->claimed = record->position - (uint64_t)record->aux * 8;
 		break;
 	case QUEUE_IMPL_LOG_MESSAGE:
+	case QUEUE_IMPL_LOG_COMMIT:
 		recovery->messages_end = record->position + queue_impl_log_extent(record->size);
 		break;
 	default:
 		break;
 	}
-	if (!recovery->applies ||
-	    (record->kind != QUEUE_IMPL_LOG_READER && record->kind != QUEUE_IMPL_LOG_REMOVED))
-		return 0;
-	return queue_impl_log_reader_restore(recovery->log, record);
+	return recovery->applies ? restore(recovery->log, record) : 0;
 }
 
 /*
@@ -545,7 +560,7 @@ recover_last(struct recovery *recovery, uint64_t *position)
 	return rc;
 }
 
-/* All that is said about readers from a segment on. */
+/* All that is said about readers and half messages from a segment on. */
 static int
 read_readers(struct recovery *recovery, size_t first)
 {
@@ -554,6 +569,7 @@ read_readers(struct recovery *recovery, size_t first)
 	int rc = 0;
 
 	queue_impl_log_readers_fini(log);
+	queue_impl_log_halves_forget(log);
 	recovery->applies = true;
 	recovery->is_complete = false;
 	recovery->gap_end = 0;

@@ -52,6 +52,26 @@ enum queue_log_sync {
 #define QUEUE_LOG_SEGMENT_MAX (UINT64_C(1) << 30)
 #define QUEUE_LOG_NAME_MAX 64	   /* bytes of a reader's name */
 #define QUEUE_LOG_WINDOW_MAX 1024u /* messages of a reader that are out */
+#define QUEUE_LOG_KEY_MAX 256	   /* bytes of a half message's key */
+
+/* What is to become of a half message. */
+enum queue_log_verdict {
+	QUEUE_LOG_UNKNOWN = 0, /* it is asked again, later */
+	QUEUE_LOG_COMMIT,
+	QUEUE_LOG_ROLLBACK
+};
+
+/* A message that was prepared and is neither committed nor rolled back. */
+struct queue_log_half {
+	uint64_t id;
+	const void *key; /* for the time of the call, and data */
+	size_t key_length;
+	const void *data;
+	size_t length;
+	uint64_t prepared; /* nanoseconds since 1970 */
+	uint32_t checks;   /* so often options.check said UNKNOWN */
+	int parked;	   /* that was too often: it is not asked any more */
+};
 
 /* Bytes that should have held messages, or the log's own records, and do not. */
 struct queue_log_damage {
@@ -81,7 +101,17 @@ struct queue_log_options {
 	void (*on_durable)(uint64_t position, void *context);
 	/* Told of each damage, by open and by reads, on their thread. Must not call the log. */
 	void (*on_damage)(const struct queue_log_damage *damage, void *context);
-	void *context; /* for these two */
+
+	/*
+	 * Decides half messages, on a thread of the log: those of an earlier process at once, others
+	 * when they are check_after nanoseconds old (0: 10 s). After UNKNOWN it is asked again in
+	 * check_after, then in twice that, and so on, up to an hour; after the check_limit-th (0: 15)
+	 * the message is parked. May call the log, but for close and sync. NULL: nobody is asked.
+	 */
+	enum queue_log_verdict (*check)(const struct queue_log_half *half, void *context);
+	uint64_t check_after;
+	uint32_t check_limit;
+	void *context; /* for these three */
 
 	const struct queue_allocator *allocator; /* NULL: libc's */
 };
@@ -101,6 +131,8 @@ struct queue_log_stats {
 	uint64_t segments; /* files in use */
 	uint64_t spares;   /* files ready to be used */
 	uint64_t readers;
+	uint64_t undecided; /* half messages, those that are parked included */
+	uint64_t parked;
 	uint64_t acknowledged; /* the least of all readers' positions: what is kept begins here */
 	char pinned_by[QUEUE_LOG_NAME_MAX + 1]; /* the reader whose that is; "" without readers */
 	int failed; /* 0, or why nothing can be appended any more: -EIO */
@@ -206,6 +238,37 @@ uint64_t queue_log_fd_clear(struct queue_log *log);
 
 /* Fills *out. Returns 0. */
 int queue_log_stats(struct queue_log *log, struct queue_log_stats *out);
+
+/*
+ * Stores a message that nobody reads before it is committed. *id names it, also after a restart; the
+ * key, up to QUEUE_LOG_KEY_MAX bytes, tells options.check what it belongs to. As queue_log_append
+ * otherwise; -EMSGSIZE: key and message together are longer than queue_log_half_max; -EAGAIN: no
+ * thread could be started.
+ */
+int queue_log_prepare(struct queue_log *log, const void *key, size_t key_length, const void *data,
+		      size_t length, uint64_t *id);
+uint64_t queue_log_half_max(const struct queue_log *log);
+
+/*
+ * Has it delivered: it is a message from now on, at *position, which may be NULL. Returns when that
+ * is stored, as queue_log_append. -ENOENT: it was decided before, or there is none; -ENOSPC: the
+ * disk is full, and it is as it was; -EIO: it cannot be known; -EILSEQ: it is damaged.
+ */
+int queue_log_commit(struct queue_log *log, uint64_t id, uint64_t *position);
+
+/* It is never delivered. Returns when that is stored. -ENOENT; -ENOSPC; -EIO. */
+int queue_log_rollback(struct queue_log *log, uint64_t id);
+
+/* A parked one is checked again, as if it were new. -ENOENT: it is not parked. */
+int queue_log_unpark(struct queue_log *log, uint64_t id);
+
+/*
+ * Calls visit for each that is undecided, the oldest first, until it returns something else than 0,
+ * which is returned then; it may call the log. 0; -ENOMEM, and as read.
+ */
+int queue_log_undecided(struct queue_log *log,
+			int (*visit)(const struct queue_log_half *half, void *context),
+			void *context);
 
 /*
  * A reader goes through the messages in their order, from where the one with that name was when the

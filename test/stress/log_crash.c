@@ -11,6 +11,9 @@
  *   P3  what was acknowledged, and said to be synced, does not come again; the rest does
  *   P4  no damage is reported, for there is none
  *
+ * A half message that was prepared is undecided, or a message if it was being committed, or gone if
+ * it was being rolled back, and nothing else.
+ *
  * On some of these disks it goes on: more is appended, the machine stops again, and so on.
  *
  * --operations 2000   of the thread; a round is all of them
@@ -35,6 +38,24 @@
 #define LOSSES 4
 #define GENERATIONS 3
 #define BUFFER 16384
+#define HALVES 512
+
+/* A half message: what the user does with it, and has done. */
+enum half_state {
+	PREPARING,
+	PREPARED,
+	COMMITTING,
+	COMMITTED,
+	ROLLING_BACK,
+	ROLLED_BACK
+};
+
+struct half {
+	uint64_t id;	 /* what is in it */
+	uint64_t name;	 /* the log's */
+	uint32_t number; /* of the message, from COMMITTING on */
+	enum half_state state;
+};
 
 /* What the user knows. The messages are numbered; the ids are what is in them. */
 struct knowledge {
@@ -43,6 +64,8 @@ struct knowledge {
 	uint64_t ids[MESSAGES];
 	bool acknowledged[MESSAGES]; /* or being */
 	bool finished[MESSAGES];     /* and synced */
+	struct half halves[HALVES];
+	uint32_t n_halves;
 };
 
 /* A log, its disk, and what is known of it. */
@@ -206,6 +229,68 @@ verify_worker(struct world *world, const struct knowledge *before, const struct 
 		stress_check(came[i] || after->acknowledged[i], "number %u does not come", i);
 }
 
+/* What is undecided: which of the halves that are known. */
+struct search {
+	const struct knowledge *known;
+	bool found[HALVES];
+	uint64_t names[HALVES];
+};
+
+static int
+find_half(const struct queue_log_half *half, void *context)
+{
+	const struct queue_log_message message = {.data = half->data, .length = half->length};
+	struct search *search = context;
+	uint64_t id = check_message(&message), key;
+	uint32_t i = 0;
+
+	stress_check(half->key_length == sizeof key, "a key of %zu bytes", half->key_length);
+	memcpy(&key, half->key, sizeof key);
+	stress_check(key == id, "half message %" PRIu64 " with key %" PRIu64, id, key);
+	while (i < search->known->n_halves && search->known->halves[i].id != id)
+		i++;
+	stress_check(i < search->known->n_halves, "half message %" PRIu64 " from nowhere", id);
+	stress_check(!search->found[i], "half message %" PRIu64 " twice", id);
+	search->found[i] = true;
+	search->names[i] = half->id;
+	return 0;
+}
+
+/* After verify: which messages there are is known. Halves that are left become what is known. */
+static void
+verify_halves(struct world *world, const struct knowledge *before, const struct knowledge *after)
+{
+	struct search search = {.known = after};
+	int rc = queue_log_undecided(world->log, find_half, &search);
+
+	stress_check(rc == 0, "undecided: %d", rc);
+	world->known.n_halves = 0;
+	for (uint32_t i = 0; i < after->n_halves; i++) {
+		const struct half *half = &after->halves[i];
+		bool is_message = half->state >= COMMITTING && half->number < world->known.appended;
+		enum half_state then = i < before->n_halves ? before->halves[i].state : PREPARING;
+
+		if (half->state == COMMITTING || half->state == COMMITTED)
+			stress_check(then < PREPARED || is_message != search.found[i],
+				     "half message %" PRIu64 ": message %d, undecided %d", half->id,
+				     is_message, search.found[i]);
+		if (half->state == PREPARED || then == PREPARED)
+			stress_check(half->state == ROLLING_BACK || half->state == ROLLED_BACK ||
+					     is_message || search.found[i] || then < PREPARED,
+				     "half message %" PRIu64 " is gone", half->id);
+		if (then == COMMITTED || then == ROLLED_BACK)
+			stress_check(!search.found[i], "half message %" PRIu64 " is back",
+				     half->id);
+		if (search.found[i]) {
+			struct half *left = &world->known.halves[world->known.n_halves++];
+
+			*left = *half;
+			left->name = search.names[i];
+			left->state = PREPARED;
+		}
+	}
+}
+
 static void on_change(void *context);
 
 static void
@@ -241,6 +326,84 @@ append(struct world *world, bool waits)
 	pthread_mutex_lock(&world->lock);
 	world->known.promised = number + 1;
 	pthread_mutex_unlock(&world->lock);
+}
+
+static void
+set_state(struct world *world, struct half *half, enum half_state state)
+{
+	pthread_mutex_lock(&world->lock);
+	half->state = state;
+	pthread_mutex_unlock(&world->lock);
+}
+
+static void
+prepare(struct world *world)
+{
+	unsigned char bytes[8192];
+	struct half *half;
+	uint64_t name;
+	size_t length;
+	int rc;
+
+	if (world->known.n_halves == HALVES)
+		return;
+	pthread_mutex_lock(&world->lock);
+	half = &world->known.halves[world->known.n_halves++];
+	half->id = queue_impl_fetch_add_acq_rel(&next_id, 1);
+	half->state = PREPARING;
+	pthread_mutex_unlock(&world->lock);
+	length = write_message(bytes, half->id);
+	rc = queue_log_prepare(world->log, &half->id, sizeof half->id, bytes, length, &name);
+	stress_check(rc == 0, "prepare: %d", rc);
+	half->name = name;
+	set_state(world, half, PREPARED);
+}
+
+static void
+commit(struct world *world, struct half *half)
+{
+	uint32_t number;
+	int rc;
+
+	pthread_mutex_lock(&world->lock);
+	number = half->number = world->known.appended++;
+	stress_check(number < MESSAGES, "too many messages");
+	world->known.ids[number] = half->id;
+	world->known.acknowledged[number] = world->known.finished[number] = false;
+	half->state = COMMITTING;
+	pthread_mutex_unlock(&world->lock);
+	rc = queue_log_commit(world->log, half->name, NULL);
+	stress_check(rc == 0, "commit: %d", rc);
+	pthread_mutex_lock(&world->lock);
+	world->known.promised = number + 1;
+	half->state = COMMITTED;
+	pthread_mutex_unlock(&world->lock);
+}
+
+/* The next one that is undecided, from a random one on. */
+static void
+decide(struct world *world)
+{
+	uint32_t n = world->known.n_halves, first, i;
+	struct half *half;
+	int rc;
+
+	if (n == 0)
+		return;
+	first = (uint32_t)stress_random_below(&world->random, n);
+	for (i = 0; i < n && world->known.halves[(first + i) % n].state != PREPARED; i++)
+		continue;
+	if (i == n)
+		return;
+	half = &world->known.halves[(first + i) % n];
+	if (stress_one_in(&world->random, 2)) {
+		commit(world, half);
+		return;
+	}
+	set_state(world, half, ROLLING_BACK);
+	rc = queue_log_rollback(world->log, half->name);
+	stress_check(rc == 0, "rollback: %d", rc);
+	set_state(world, half, ROLLED_BACK);
 }
 
 static void
@@ -307,7 +470,7 @@ static void
 work(struct world *world, uint64_t n)
 {
 	for (uint64_t i = 0; i < n; i++) {
-		uint64_t what = stress_random_below(&world->random, 20);
+		uint64_t what = stress_random_below(&world->random, 23);
 
 		if (what < 6)
 			append(world, false);
@@ -317,8 +480,12 @@ work(struct world *world, uint64_t n)
 			read_some(world);
 		else if (what < 19)
 			acknowledge(world);
-		else
+		else if (what < 20)
 			sync_all(world);
+		else if (what < 21)
+			prepare(world);
+		else
+			decide(world);
 	}
 }
 
@@ -360,6 +527,7 @@ try_disk(struct disk *disk, const struct knowledge *before, const struct knowled
 	(void)queue_impl_fetch_add_acq_rel(&crashes, 1);
 	open_world(world);
 	verify(world, before, after);
+	verify_halves(world, before, after);
 	if (generation == GENERATIONS || !stress_one_in(&world->random, 6)) {
 		verify_worker(world, before, after);
 		world_free(world);
@@ -374,6 +542,8 @@ try_disk(struct disk *disk, const struct knowledge *before, const struct knowled
 		append(world, false);
 		append(world, false);
 		append(world, true);
+		prepare(world);
+		decide(world);
 	}
 	sync_all(world);
 	/* It does not change any more: the crash that was taken is safe to be looked at. */
