@@ -163,20 +163,20 @@ fill(const struct queue_log *log, int file)
 {
 	const struct queue_impl_disk *disk = log->disk;
 	const struct queue_allocator *allocator = log->allocator;
-	uint64_t size = log->options.segment_size, at, n;
-	void *zeros = allocator->allocate(allocator->context, PIECE, sizeof(uint64_t));
+	uint64_t size = log->options.segment_size, piece = size < PIECE ? size : PIECE, at, n;
+	void *zeros = allocator->allocate(allocator->context, piece, sizeof(uint64_t));
 	int rc = zeros ? 0 : -ENOMEM;
 
 	if (zeros)
-		memset(zeros, 0, PIECE);
+		memset(zeros, 0, piece);
 	for (at = 0; rc == 0 && at < size; at += n) {
-		n = size - at < PIECE ? size - at : PIECE;
+		n = size - at < piece ? size - at : piece;
 		rc = disk->write(disk->context, file, zeros, n, at);
 	}
 	if (rc == 0)
 		rc = disk->sync(disk->context, file);
 	if (zeros)
-		allocator->release(allocator->context, zeros, PIECE, sizeof(uint64_t));
+		allocator->release(allocator->context, zeros, piece, sizeof(uint64_t));
 	return rc;
 }
 

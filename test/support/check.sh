@@ -102,31 +102,31 @@ run_step()
 		;;
 	gcc)
 		variant gcc programs 'run-unit run-stress run-examples' SECONDS_EACH=$long \
-			BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g -Werror'
+			BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g1 -Werror'
 		;;
 	programs)
-		variant programs programs '' BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g -Werror'
+		variant programs programs '' BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g1 -Werror'
 		run_programs test/programs/[!g]*.sh
 		;;
 	service)
-		variant service programs '' BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g -Werror'
+		variant service programs '' BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g1 -Werror'
 		run_programs test/programs/gateway*.sh
 		;;
 	clang)
 		variant clang programs run-unit \
-			BUILD="$check/clang" CC=clang CFLAGS='-O2 -g -Werror'
+			BUILD="$check/clang" CC=clang CFLAGS='-O2 -g1 -Werror'
 		;;
 	c11)
 		variant c11 unit run-unit \
-			BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g -Werror' ATOMICS=c11
+			BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g1 -Werror' ATOMICS=c11
 		;;
 	address)
 		variant address 'unit fault stress' 'run-unit run-fault run-stress' SECONDS_EACH=$long \
-			BUILD="$check/gcc" CC=gcc CFLAGS='-O1 -g -Werror' SANITIZE=address,undefined
+			BUILD="$check/gcc" CC=gcc CFLAGS='-O1 -g1 -Werror' SANITIZE=address,undefined
 		;;
 	thread)
 		variant thread 'unit stress' 'run-unit run-stress' SECONDS_EACH=$long \
-			BUILD="$check/gcc" CC=gcc CFLAGS='-O1 -g -Werror' SANITIZE=thread
+			BUILD="$check/gcc" CC=gcc CFLAGS='-O1 -g1 -Werror' SANITIZE=thread
 		;;
 	aarch64)
 		together aarch64-lse aarch64-llsc
@@ -135,16 +135,16 @@ run_step()
 		# With the atomic instructions of ARMv8.1.
 		variant aarch64-lse 'all unit stress' 'run-unit run-stress' SECONDS_EACH=$short \
 			BUILD="$check/aarch64-lse" CC=aarch64-linux-gnu-gcc RUN="$emulator" \
-			CFLAGS='-O2 -g -march=armv8.1-a -Werror'
+			CFLAGS='-O2 -g1 -march=armv8.1-a -Werror'
 		;;
 	aarch64-llsc)
 		# With exclusive loads and stores.
 		variant aarch64-llsc 'all unit' run-unit \
 			BUILD="$check/aarch64-llsc" CC=aarch64-linux-gnu-gcc RUN="$emulator" \
-			CFLAGS='-O2 -g -march=armv8-a -mno-outline-atomics -Werror'
+			CFLAGS='-O2 -g1 -march=armv8-a -mno-outline-atomics -Werror'
 		;;
 	progress)
-		variant progress progress '' BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g -Werror'
+		variant progress progress '' BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g1 -Werror'
 		# shellcheck disable=SC2086
 		report 'test/progress/stop_anywhere' $limit "$check/gcc/test/progress/stop_anywhere"
 		# Its table is worth seeing.
@@ -154,19 +154,19 @@ run_step()
 		"$here/headers.sh" "$check/headers"
 		;;
 	install)
-		"$here/install.sh" "$check/gcc" CC=gcc CFLAGS='-O2 -g -Werror'
-		"$here/install.sh" "$check/gcc" CC=gcc CFLAGS='-O2 -g -Werror' ATOMICS=c11 \
+		"$here/install.sh" "$check/gcc" CC=gcc CFLAGS='-O2 -g1 -Werror'
+		"$here/install.sh" "$check/gcc" CC=gcc CFLAGS='-O2 -g1 -Werror' ATOMICS=c11 \
 			BENCH_CFLAGS=-O0
 		;;
 	man)
-		variant man all '' BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g -Werror'
+		variant man all '' BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g1 -Werror'
 		"$here/man.sh" "$check/man" "$check/gcc/libconveyor.a"
 		;;
 	lint)
 		"$here/lint.sh"
 		;;
 	litmus)
-		variant litmus explore-programs '' BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g -Werror'
+		variant litmus explore-programs '' BUILD="$check/gcc" CC=gcc CFLAGS='-O2 -g1 -Werror'
 		report 'test/model/litmus' test/model/litmus.sh explore "$check/gcc/model/explored"
 		report 'test/model/litmus, native' test/model/litmus.sh native \
 			"$check/gcc/model/native" 0.05
