@@ -24,7 +24,7 @@
  *             12   4  1: it is parked
  *
  * An undecided one keeps the files from its PREPARE on. So that it does not keep them for ever, it is
- * written again at the end when the log has grown by two segments. A decision is made with the lock
+ * written again at the end when the log has grown. A decision is made with the lock
  * held up to the moment when its record has its place: so none is written again after it.
  */
 #include "log_impl.h"
@@ -53,6 +53,7 @@ struct queue_impl_log_half {
 	uint64_t size; /* of its record's data */
 	uint32_t checks;
 	bool is_parked;
+	bool is_counted; /* in the figures, until its decision is stored */
 };
 
 /* Set on the checker's thread. */
@@ -185,22 +186,35 @@ add(struct queue_impl_log_halves *halves, struct queue_impl_log_half *half)
 	half->chain = NULL;
 	*place_of(halves, half->id) = half;
 	link_half(halves, half);
+	half->is_counted = true;
 	halves->undecided++;
+	halves->bytes += queue_impl_log_extent(half->size);
 	halves->parked += half->is_parked;
 }
 
-/* It counts no more; it stays where it is until that is durable. */
 static void
-set_decided(struct queue_impl_log_halves *halves, struct queue_impl_log_half *half, uint64_t at)
+set_parked(struct queue_impl_log_halves *halves, struct queue_impl_log_half *half, bool is_parked)
 {
-	half->decided_at = at;
+	halves->parked += (uint64_t)is_parked - (uint64_t)half->is_parked;
+	half->is_parked = is_parked;
+}
+
+/* What was decided is stored; it stays where it is until that is durable. */
+static void
+discount(struct queue_impl_log_halves *halves, struct queue_impl_log_half *half)
+{
+	if (!half->is_counted)
+		return;
+	half->is_counted = false;
 	halves->undecided--;
-	halves->parked -= half->is_parked;
+	halves->bytes -= queue_impl_log_extent(half->size);
+	set_parked(halves, half, false);
 }
 
 static void
 drop(struct queue_log *log, struct queue_impl_log_half *half)
 {
+	discount(&log->halves, half);
 	*place_of(&log->halves, half->id) = half->chain;
 	unlink_half(&log->halves, half);
 	half_free(log, half);
@@ -228,6 +242,10 @@ settle(struct queue_log *log)
 	}
 }
 
+/*
+ * The oldest is two segments old, and four times as much was written since they were written again
+ * as that takes; so it is never more than a fifth of what is written.
+ */
 static bool
 must_move(struct queue_log *log)
 {
@@ -235,7 +253,8 @@ must_move(struct queue_log *log)
 	uint64_t tail = queue_impl_load_rlx(&log->tail); /* relaxed: a number */
 
 	return halves->first && halves->first->decided_at == 0 && halves->first->moved_to == 0 &&
-	       tail - halves->first->at > 2 * log->segment && tail >= halves->next_move;
+	       tail - halves->first->at > log->segment + larger(log->segment, 4 * halves->bytes) &&
+	       tail >= halves->next_move;
 }
 
 uint64_t
@@ -273,7 +292,6 @@ queue_impl_log_halves_forget(struct queue_log *log)
 
 	while (halves->first)
 		drop(log, halves->first);
-	halves->undecided = halves->parked = 0;
 }
 
 static int
@@ -320,11 +338,9 @@ queue_impl_log_half_restore(struct queue_log *log, const struct queue_impl_log_r
 	if (record->kind == QUEUE_IMPL_LOG_CHECKED) {
 		memcpy(&half->checks, record->data + 8, 4);
 		memcpy(&parked, record->data + 12, 4);
-		halves->parked += (parked != 0) - (uint64_t)half->is_parked;
-		half->is_parked = parked != 0;
+		set_parked(halves, half, parked != 0);
 		return 0;
 	}
-	set_decided(halves, half, record->position);
 	drop(log, half);
 	return 0;
 }
@@ -380,10 +396,8 @@ pass_damage(struct queue_log *log, uint64_t id, uint64_t at, uint64_t size)
 		return -EILSEQ;
 	pthread_mutex_lock(&halves->lock);
 	half = find_undecided(halves, id);
-	if (half) {
-		set_decided(halves, half, at);
+	if (half)
 		drop(log, half);
-	}
 	pthread_mutex_unlock(&halves->lock);
 	return -EILSEQ;
 }
@@ -564,7 +578,7 @@ decide(struct queue_log *log, uint64_t id, enum queue_impl_log_kind kind, const 
 		rc = half ? queue_impl_log_reserve(log, size, own, position) : -ENOENT;
 		if (rc == 0) {
 			queue_impl_log_publish(log, *position, kind, 0, data, size);
-			set_decided(halves, half, *position);
+			half->decided_at = *position;
 		}
 		pthread_mutex_unlock(&halves->lock);
 		if (rc != -EAGAIN)
@@ -574,9 +588,11 @@ decide(struct queue_log *log, uint64_t id, enum queue_impl_log_kind kind, const 
 	if (rc < 0)
 		return rc;
 	rc = queue_impl_log_wait_stored(log, *position);
-	/* Behind one that stays undecided for long many would gather. */
 	pthread_mutex_lock(&halves->lock);
 	half = find(halves, id);
+	if (half && rc == 0)
+		discount(halves, half);
+	/* Behind one that stays undecided for long many would gather. */
 	if (half && half->decided_at < queue_impl_load_acq(&log->durable)) /* LOG2 acquire */
 		drop(log, half);
 	pthread_mutex_unlock(&halves->lock);
@@ -654,8 +670,7 @@ queue_log_unpark(struct queue_log *log, uint64_t id)
 	pthread_mutex_lock(&halves->lock);
 	half = find_undecided(halves, id);
 	if (half && half->is_parked) {
-		half->is_parked = false;
-		halves->parked--;
+		set_parked(halves, half, false);
 		half->checks = 0;
 		half->due = 0;
 		note_checks(log, half);
@@ -756,10 +771,8 @@ note_unknown(struct queue_log *log, uint64_t id)
 	if (half) {
 		half->checks++;
 		set_due(half, interval(log, half->checks));
-		if (half->checks >= log->options.check_limit && !half->is_parked) {
-			half->is_parked = true;
-			halves->parked++;
-		}
+		if (half->checks >= log->options.check_limit)
+			set_parked(halves, half, true);
 		note_checks(log, half);
 	}
 	pthread_mutex_unlock(&halves->lock);
@@ -838,7 +851,7 @@ find_old(struct queue_log *log, uint64_t ids[SOME], uint64_t *from, uint64_t to)
 
 /* Writes it again, at the end. */
 static int
-move(struct queue_log *log, uint64_t id, uint64_t *spent)
+move(struct queue_log *log, uint64_t id)
 {
 	struct queue_impl_log_halves *halves = &log->halves;
 	struct queue_impl_log_half *half;
@@ -861,7 +874,6 @@ move(struct queue_log *log, uint64_t id, uint64_t *spent)
 			queue_impl_log_publish(log, at, QUEUE_IMPL_LOG_PREPARE, record->aux, bytes,
 					       record->size);
 			half->moved_to = at;
-			*spent += queue_impl_log_extent(record->size);
 		}
 		pthread_mutex_unlock(&halves->lock);
 		if (rc != -EAGAIN)
@@ -884,15 +896,12 @@ is_ending(struct queue_log *log)
 	return ending;
 }
 
-/*
- * Writes again all that are older than a segment. How much that was says when it is done again: it is
- * never more than a part of what is written.
- */
+/* Writes again all that are older than a segment, as far as there is room. */
 static void
 move_old(struct queue_log *log)
 {
 	struct queue_impl_log_halves *halves = &log->halves;
-	uint64_t to = queue_impl_load_acq(&log->tail) - log->segment, from = 0, spent = 0;
+	uint64_t to = queue_impl_load_acq(&log->tail) - log->segment, from = 0;
 	uint64_t ids[SOME];
 	size_t n, i;
 	int rc = 0;
@@ -902,10 +911,11 @@ move_old(struct queue_log *log)
 		n = find_old(log, ids, &from, to);
 		pthread_mutex_unlock(&halves->lock);
 		for (i = 0; i < n && rc == 0 && !is_ending(log); i++)
-			rc = move(log, ids[i], &spent);
+			rc = move(log, ids[i]);
 	} while (n == SOME && rc == 0 && !is_ending(log));
 	pthread_mutex_lock(&halves->lock);
-	halves->next_move = queue_impl_load_acq(&log->tail) + larger(log->segment, 4 * spent);
+	/* What could not be is not tried all the time. */
+	halves->next_move = queue_impl_load_acq(&log->tail) + log->segment;
 	pthread_mutex_unlock(&halves->lock);
 }
 
@@ -979,7 +989,7 @@ queue_impl_log_halves_fini(struct queue_log *log)
 	queue_impl_log_halves_forget(log);
 	if (halves->table)
 		log->allocator->release(log->allocator->context, halves->table,
-					halves->table_size * sizeof *halves->table, sizeof(void *));
+					halves->table_size * sizeof(void *), sizeof(void *));
 	pthread_cond_destroy(&halves->changed);
 	pthread_mutex_destroy(&halves->lock);
 }

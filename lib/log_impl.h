@@ -56,6 +56,7 @@ struct queue_impl_log_halves {
 	size_t table_size;
 	struct queue_impl_log_half *first, *last; /* by where they are */
 	uint64_t undecided, parked;
+	uint64_t bytes;	    /* of their records */
 	uint64_t wakes_at;  /* the checker sleeps until then */
 	uint64_t next_move; /* before the log ends there, none is written again */
 	pthread_t checker;

@@ -131,7 +131,7 @@ struct queue_log_stats {
 	uint64_t segments; /* files in use */
 	uint64_t spares;   /* files ready to be used */
 	uint64_t readers;
-	uint64_t undecided; /* half messages, those that are parked included */
+	uint64_t undecided; /* half messages of which no decision is stored, parked ones included */
 	uint64_t parked;
 	uint64_t acknowledged; /* the least of all readers' positions: what is kept begins here */
 	char pinned_by[QUEUE_LOG_NAME_MAX + 1]; /* the reader whose that is; "" without readers */

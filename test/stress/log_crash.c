@@ -355,8 +355,10 @@ prepare(struct world *world)
 	length = write_message(bytes, half->id);
 	rc = queue_log_prepare(world->log, &half->id, sizeof half->id, bytes, length, &name);
 	stress_check(rc == 0, "prepare: %d", rc);
+	pthread_mutex_lock(&world->lock);
 	half->name = name;
-	set_state(world, half, PREPARED);
+	half->state = PREPARED;
+	pthread_mutex_unlock(&world->lock);
 }
 
 static void
