@@ -30,7 +30,7 @@
 #:   man             the manual pages as HTML, below $(BUILD)/man
 #:   examples        the example programs, below $(BUILD)/examples
 #:   bench           builds queue-bench and runs `queue-bench report $(BENCH_ARGS)`, about a minute
-#:   bench-peers     installs the packages of the queues that it compares with
+#:   bench-peers     installs the packages of the queues and databases it compares with
 #:   install         headers, archive, conveyor.pc, queue-bench and manual pages, below
 #:                   $(DESTDIR)$(prefix)
 #:   uninstall       takes away what install put there
@@ -185,7 +185,7 @@ GATEWAY_SHARED := $(patsubst %,examples/seckill/%.c,arguments monitor reconcile 
 	temporary text)
 BENCH_SOURCES := $(wildcard bench/*.c)
 # What of the bench has no measurement in it, and is tested like the library.
-BENCH_LOGIC := $(patsubst %,bench/%.c,histogram options result schedule statistics subject)
+BENCH_LOGIC := $(patsubst %,bench/%.c,histogram options place result schedule statistics subject)
 
 objects = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 programs = $(patsubst %.c,$(OUT)/%,$(1))
@@ -350,7 +350,7 @@ $(BENCH): $(BENCH_OBJECTS) $(BENCH_LIB)
 # Stops threads in the library as it is built for users, and in the queues that the bench compares
 # with, through its adapters.
 PROGRESS_SOURCES := $(wildcard test/progress/*.c)
-PROGRESS_ADAPTERS := $(filter-out %/conveyor.c,$(ADAPTERS))
+PROGRESS_ADAPTERS := $(filter-out %/conveyor.c bench/stores/%,$(ADAPTERS))
 PROGRESS_OBJECTS := $(call objects,$(PROGRESS_SOURCES) bench/subject.c) \
 	$(addprefix $(OUT)/native/,$(addsuffix .o,$(basename $(PROGRESS_ADAPTERS))))
 PROGRESS := $(if $(CROSS),,$(OUT)/test/progress/stop_anywhere)

@@ -22,12 +22,12 @@ enum status {
 	STATUS_USAGE = 2
 };
 
-#define SUITES 10
+#define SUITES 11
 
 static const struct bench_suite *const suites[SUITES + 1] = {
 	&bench_limits, &bench_throughput, &bench_latency, &bench_progress,
 	&bench_idle,   &bench_policies,	  &bench_bucket,  &bench_pool,
-	&bench_topic,  &bench_alloc,	  NULL,
+	&bench_topic,  &bench_log,	  &bench_alloc,	  NULL,
 };
 
 #define REPORT "report"

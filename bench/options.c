@@ -286,6 +286,15 @@ read_output(struct reader *reader, struct word word)
 	return 0;
 }
 
+static int
+read_directory(struct reader *reader, struct word word)
+{
+	if (word.length == 0)
+		return complain(reader, "--directory: \"\" is not the name of a directory");
+	reader->options->directory = word.text;
+	return 0;
+}
+
 #define VALUE(name, argument, read, help)                                                          \
 	{                                                                                          \
 		name, argument, help, read, false, 0, NULL                                         \
@@ -311,6 +320,7 @@ static const struct option table[] = {
 	LIST("batch", "N", read_batch, "items per call, 1 to 256"),
 	LIST("payload", "N", read_payload, "bytes behind a pointer, 12 to 1500; 8: no pointer"),
 	LIST("pin", "HOW", read_pin, "threads on processors: none, spread, one"),
+	VALUE("directory", "DIR", read_directory, "log: the disk that is measured; this one"),
 
 	HEAD("For how long"),
 	VALUE("seconds", "N", read_seconds, "about, all in all; up to 86400, can be a fraction"),
@@ -436,6 +446,10 @@ check_together(const struct reader *reader)
 	if (options->output && strcmp(options->suite, "report") != 0)
 		return complain(reader, "--output: \"%.*s\": only the suite report writes files",
 				SHOW(word_of(options->output)));
+	if (options->directory && strcmp(options->suite, "log") != 0 &&
+	    strcmp(options->suite, "report") != 0)
+		return complain(reader, "--directory: \"%.*s\": only the suite log has files",
+				SHOW(word_of(options->directory)));
 	return 0;
 }
 

@@ -29,7 +29,8 @@ struct bench_options {
 	bool quick, full;
 	bool progress; /* unless --quiet; main takes it back where stderr is no terminal */
 	bool help, version, list;
-	const char *output; /* report: the directory it is written to */
+	const char *output;    /* report: the directory it is written to */
+	const char *directory; /* log: where its files are; NULL: where they usually are */
 
 	/* --only NAME[,NAME...], which may be given several times; none: all */
 	const struct bench_subject *only[BENCH_ONLY_MAX];

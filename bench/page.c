@@ -212,6 +212,7 @@ static const struct {
 	{"topic", "delivery", "Time per delivery", true},
 	{"topic", "publish", "Time per publish", true},
 	{"topic", "rate", "Deliveries", true},
+	{"log", "rate", "Messages on the disk", true},
 	{"idle", "push call", "Push that wakes a consumer", true},
 };
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # peers.sh present COMPILER...: the adapters that can be built here: those of this project's own
-# queues, and those of peers whose header the compiler finds. COMPILER is the C compiler and, if
-# there is one, the C++ compiler.
+# queues, and those of peers whose header the compiler finds; and the stores whose header it finds.
+# COMPILER is the C compiler and, if there is one, the C++ compiler.
 # peers.sh own COMPILER...: those of this project's own queues only.
 # peers.sh packages: the Debian packages of all peers.
 # peers.sh cflags|libs ADAPTER...: what compiling (linking) these adapters takes.
@@ -39,7 +39,7 @@ own | present)
 	which=$1
 	cc=$2
 	cxx=${3-}
-	for adapter in bench/adapters/*.c bench/adapters/*.cc; do
+	for adapter in bench/adapters/*.c bench/adapters/*.cc bench/stores/*.c; do
 		[ -e "$adapter" ] || continue
 		language=c
 		case $adapter in
@@ -61,7 +61,7 @@ own | present)
 	done
 	;;
 packages)
-	said PACKAGE bench/adapters/*.c bench/adapters/*.cc | tr ' ' '\n' | sort -u
+	said PACKAGE bench/adapters/*.c bench/adapters/*.cc bench/stores/*.c | tr ' ' '\n' | sort -u
 	;;
 cflags)
 	shift

@@ -118,6 +118,8 @@ write_command(const struct report *report, FILE *to)
 		      length, (uintmax_t)options->seed);
 	if (options->rounds)
 		(void)fprintf(to, " --rounds %u", options->rounds);
+	if (options->directory)
+		(void)fprintf(to, " --directory %s", options->directory);
 	for (i = 0; i < options->only_count; i++)
 		(void)fprintf(to, "%s%s", i ? "," : " --only ", options->only[i]->name);
 	for (i = 0; i < options->threads_count; i++)

@@ -21,7 +21,7 @@ struct bench_suite {
 };
 
 extern const struct bench_suite bench_limits, bench_throughput, bench_latency, bench_progress,
-	bench_idle, bench_policies, bench_bucket, bench_pool, bench_topic, bench_alloc;
+	bench_idle, bench_policies, bench_bucket, bench_pool, bench_topic, bench_log, bench_alloc;
 
 /*
  * Runs a chosen set of the suites (NULL at the end) and writes the report. 0; 1 when results were

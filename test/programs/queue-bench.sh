@@ -28,7 +28,7 @@ holds()
 		because "not so of $(basename "$2"): $3: $(head -n 1 "$work/jq")"
 }
 
-suites='limits throughput latency progress idle policies bucket pool topic alloc'
+suites='limits throughput latency progress idle policies bucket pool topic log alloc'
 
 # ---- The command line ---------------------------------------------------------------------------
 
@@ -40,8 +40,8 @@ help_lists_everything()
 	for suite in $suites report; do
 		says "  $suite "
 	done
-	for option in only threads capacity batch payload pin seconds rounds quick full seed json csv \
-		output quiet list help version; do
+	for option in only threads capacity batch payload pin directory seconds rounds quick full \
+		seed json csv output quiet list help version; do
 		says "--$option"
 	done
 	[ "$(awk 'length > 100' "$out")" = '' ] || because 'a line is longer than 100 columns'
@@ -102,6 +102,8 @@ wrong_arguments_are_named()
 	refuses '--help=yes' --help=yes
 	refuses '--output' report --output=
 	refuses '--quick' report --quick --full
+	refuses '--directory' limits --directory=here
+	refuses '--directory' log --directory=
 }
 
 a_directory_that_cannot_be_made()
@@ -113,6 +115,9 @@ a_directory_that_cannot_be_made()
 	bench report --quick --seconds 1 --output "$work/file"
 	exits 1
 	complains "$work/file: Not a directory"
+	bench log --seconds 0.1 --directory "$work/nothing/there"
+	exits 1
+	complains "$work/nothing/there: No such file or directory"
 }
 
 # ---- One suite ----------------------------------------------------------------------------------
@@ -157,6 +162,53 @@ topics_have_their_limits()
 	holds '[.rows[] | select(.subject | startswith("Disruptor"))] | length == 2 and
 		all(.better == "neither" and (.note | startswith("published, not measured here")))' \
 		"$out" 'what is published is said to be'
+}
+
+# empty DIRECTORY
+empty()
+{
+	left=$(ls -A "$1")
+	[ "$left" = '' ] || because "it has left $left"
+}
+
+# Without the databases, which need not be there: the bare disk beside the log, and its targets.
+logs_are_measured_beside_the_disk()
+{
+	mkdir -p "$work/disk"
+	bench log --only bounded --seconds 0.1 --directory "$work/disk" --json
+	exits 0
+	is_silent
+	empty "$work/disk"
+	holds '[.rows[] | .state == "ok" and .median > 0] | all' "$out" 'all is measured'
+	for cell in 'append producers=1 ' 'append producers=16 ' 'pipelined producers=4 '; do
+		holds "[.rows[] | select(.subject == \"queue_log\" and .metric == \"rate\" and
+			(.cell | startswith(\"$cell\")) and (.limit | endswith(\" written and synced\"))
+			and .limit_value > 0)] | length == 1" "$out" "$cell, with its limit"
+		holds "[.rows[] | select(.metric == \"written\" and (.cell | startswith(\"$cell\")) and
+			.median > 256 and .median < 400)] | length == 1" "$out" "$cell: what is written"
+	done
+	holds '[.rows[] | select(.metric == "messages per sync" and
+		(.cell | startswith("append producers=1 ")))] | length == 1 and .[0].median == 1' \
+		"$out" 'who waits for each message has a sync for each'
+	for files in 1 4 16; do
+		holds "[.rows[] | select(.metric == \"open\" and
+			(.cell | endswith(\" files=$files\")))] | length == 4" \
+			"$out" "opening $files files, and reading what that reads, cold and warm"
+	done
+	holds '[.rows[] | select(.cell == "targets") | .limit == "target" and
+		(.note | test("^target at (least|most) [0-9.]+: (met|missed)$"))] |
+		length >= 8 and all' "$out" 'each target has its word'
+}
+
+a_log_that_is_interrupted_leaves_nothing()
+{
+	mkdir -p "$work/disk"
+	status=0
+	timeout -k 60 -s INT --preserve-status 1 "$QUEUE_BENCH" log --seconds 60 --directory \
+		"$work/disk" >"$out" 2>"$err" || status=$?
+	exits 130
+	is_silent
+	empty "$work/disk"
 }
 
 # ---- The report ---------------------------------------------------------------------------------
@@ -285,6 +337,8 @@ try 'wrong arguments are named, and the exit status is 2' wrong_arguments_are_na
 try 'a directory that cannot be made is named' a_directory_that_cannot_be_made
 try 'one cell of two subjects, as JSON' one_cell_as_json
 try 'topics, with their limits' topics_have_their_limits
+try 'a log, beside the disk' logs_are_measured_beside_the_disk
+try 'a log that is interrupted leaves nothing' a_log_that_is_interrupted_leaves_nothing
 try 'the report of the built-in subjects' the_report_runs
 try 'its JSON is complete' the_json_is_complete
 try 'its CSV has the same rows' the_csv_has_the_same_rows

@@ -33,7 +33,7 @@ register_subjects(void)
 	}
 }
 
-static const char *const suites[] = {"limits", "throughput", "report", NULL};
+static const char *const suites[] = {"limits", "throughput", "report", "log", NULL};
 
 static struct bench_options options;
 static char error[200];
@@ -67,6 +67,7 @@ Test(bench_options, a_suite_alone_leaves_everything_at_its_default)
 	cr_assert(!options.help && !options.version && !options.list);
 	cr_assert(options.progress);
 	cr_assert_null(options.output);
+	cr_assert_null(options.directory);
 	cr_assert_eq(options.only_count, 0);
 	cr_assert_eq(options.threads_count, 0);
 	cr_assert_eq(options.capacity_count, 0);
@@ -207,6 +208,14 @@ Test(bench_options, output_is_the_directory_of_a_report)
 	cr_assert_eq(strcmp(options.output, "--odd"), 0);
 }
 
+Test(bench_options, directory_is_where_a_log_is_measured)
+{
+	cr_assert_eq(PARSE("log", "--directory", "a=b"), 0, "%s", error);
+	cr_assert_eq(strcmp(options.directory, "a=b"), 0);
+	cr_assert_eq(PARSE("report", "--directory=--odd"), 0, "%s", error);
+	cr_assert_eq(strcmp(options.directory, "--odd"), 0);
+}
+
 Test(bench_options, help_version_and_list_need_no_suite_and_end_the_line)
 {
 	cr_assert_eq(PARSE("--help"), 0);
@@ -252,6 +261,9 @@ static const struct {
 	{{"report", "--output", "--json"}, "--output needs a value, and \"--json\" is an option"},
 	{{"report", "--output="}, "--output: \"\" is not the name of a directory"},
 	{{"limits", "--output=x"}, "--output: \"x\": only the suite report writes files"},
+	{{"log", "--directory="}, "--directory: \"\" is not the name of a directory"},
+	{{"limits", "--directory=x"}, "--directory: \"x\": only the suite log has files"},
+	{{"log", "--output=x"}, "--output: \"x\": only the suite report writes files"},
 	{{"limits", "--pin=one"},
 	 "--threads, --capacity, --batch, --payload and --pin choose cells of throughput; the suite "
 	 "\"limits\" has none of them"},
@@ -421,9 +433,9 @@ Test(bench_options, a_very_long_word_leaves_room_for_the_rest_of_the_sentence)
 Test(bench_options, help_has_a_line_for_every_option)
 {
 	static const char *const names[] = {
-		"only",	   "threads", "capacity", "batch",  "payload", "pin",
-		"seconds", "rounds",  "seed",	  "output", "quiet",   "quick",
-		"full",	   "json",    "csv",	  "list",   "help",    "version",
+		"only",	   "threads", "capacity", "batch",  "payload", "pin",	"directory",
+		"seconds", "rounds",  "seed",	  "output", "quiet",   "quick", "full",
+		"json",	   "csv",     "list",	  "help",   "version",
 	};
 	char *text = NULL, line[40];
 	size_t size = 0, i, lines = 0;
