@@ -36,13 +36,16 @@ kind_at(const struct queue_log *log, uint64_t position)
 }
 
 /*
- * How far what has been appended goes without a hole, from a position on; `one`: not further than
- * the next message. *messages_end is where the last message in it ends.
+ * How far what has been appended goes without a hole, from a position on; `one`: not as far as a
+ * second message, but with the log's own records in front of that, which cost no sync of their own
+ * then. *messages_end is where the last message in it ends.
  */
 static uint64_t
 collect(const struct queue_log *log, uint64_t from, bool one, uint64_t *messages_end)
 {
 	uint64_t tail = queue_impl_load_acq(&log->tail), word;
+	bool is_full = false;
+	uint8_t kind;
 
 	while (from < tail) {
 		uint64_t end = queue_impl_log_segment_end(log, from);
@@ -54,21 +57,20 @@ collect(const struct queue_log *log, uint64_t from, bool one, uint64_t *messages
 		word = queue_impl_load_acq(queue_impl_log_word(log, from)); /* LOG1 acquire */
 		if (word == 0)
 			break;
-		switch (kind_at(log, from)) {
+		kind = kind_at(log, from);
+		switch (kind) {
 		case QUEUE_IMPL_LOG_END:
 			from = end;
 			break;
 		case QUEUE_IMPL_LOG_MESSAGE:
 		case QUEUE_IMPL_LOG_COMMIT:
-			from += queue_impl_log_extent((uint32_t)word - QUEUE_IMPL_LOG_RECORD);
-			*messages_end = from;
-			if (one)
-				return from;
-			break;
 		case QUEUE_IMPL_LOG_PREPARE:
-			from += queue_impl_log_extent((uint32_t)word - QUEUE_IMPL_LOG_RECORD);
-			if (one)
+			if (is_full)
 				return from;
+			is_full = one;
+			from += queue_impl_log_extent((uint32_t)word - QUEUE_IMPL_LOG_RECORD);
+			if (kind != QUEUE_IMPL_LOG_PREPARE)
+				*messages_end = from;
 			break;
 		default:
 			from += queue_impl_log_extent((uint32_t)word - QUEUE_IMPL_LOG_RECORD);
