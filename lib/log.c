@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -464,6 +465,16 @@ log_free(struct queue_log *log)
 	allocator->release(allocator->context, log, sizeof *log, _Alignof(struct queue_log));
 }
 
+/* In one call the system gives a thousand pages in a fraction of the time of a fault for each. */
+static void
+clear(unsigned char *memory, size_t size)
+{
+#if defined MADV_POPULATE_WRITE
+	(void)madvise(memory, size, MADV_POPULATE_WRITE); /* older ones know nothing of it */
+#endif
+	memset(memory, 0, size);
+}
+
 static struct queue_log *
 log_allocate(const struct queue_log_options *options, const struct queue_impl_disk *disk)
 {
@@ -496,7 +507,7 @@ log_allocate(const struct queue_log_options *options, const struct queue_impl_di
 		log_free(log);
 		return NULL;
 	}
-	memset(log->staging, 0, options->staging_size);
+	clear(log->staging, options->staging_size);
 	return log;
 }
 
