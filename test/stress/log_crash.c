@@ -142,10 +142,12 @@ open_world(struct world *world)
 						  .staging_size = 4 * SMALL,
 						  .on_damage = on_damage,
 						  .context = world};
+	/* Longer than a round takes on a slow machine, so that nothing comes again by itself. */
+	const struct queue_log_reader_options worker = {.lease = 3600 * QUEUE_SECOND};
 	int rc = queue_impl_log_open(&world->log, "log", &options, disk_table(world->disk));
 
 	stress_check(rc == 0, "open: %d", rc);
-	rc = queue_log_reader_open(world->log, "worker", NULL, &world->reader);
+	rc = queue_log_reader_open(world->log, "worker", &worker, &world->reader);
 	stress_check(rc == 0, "reader: %d", rc);
 	world->n_out = 0;
 }
