@@ -23,6 +23,15 @@
  *   source.c     requests from a CSV or a generator
  *   report.c     the comparison; options.c: the command line
  *
+ * In this sale what was told and is not stored yet is lost when the process dies. The one that
+ * survives that, --durable DIR, puts a queue_log between the workers and the writer:
+ *
+ *   durable.c    the story, and the lives of a shop that is killed again and again
+ *   counter.c    the shop, a process: who is told "sold" is in the log before that
+ *   ledger.c     a reader of the log that makes rows, and what a new life begins with
+ *   crowd.c      the buyers, in another process; notebook.c: what they remember
+ *   account.c    the lives, and the sums of what was told and what is stored
+ *
  * and, shared with the same sale behind HTTP, which is in gateway/:
  *
  *   sale.c       the risk check and the stock
@@ -31,16 +40,10 @@
  *   monitor.c    signals, time limit, status line; text.c: figures and messages
  *   arguments.c  a command line that is described by a table
  */
-#include "seckill.h"
+#include "durable.h"
 
 #include <errno.h>
 #include <string.h>
-
-enum {
-	EXIT_MISMATCH = 1,
-	EXIT_USAGE = 2,
-	EXIT_SIGNAL = 128
-};
 
 /* What the runs of one call have in common. */
 struct session {
@@ -174,5 +177,7 @@ main(int argc, char **argv)
 		return last_line(&session);
 	}
 	monitor_block_signals();
+	if (options.durable)
+		return durable_hold(&options);
 	return options.db ? hold_sale(&session, options.db) : hold_temporary_sale(&session);
 }

@@ -28,6 +28,7 @@ static const struct options defaults = {
 	.risk_percent = 1,
 	.notify_us = 200,
 	.stats_us = 50,
+	.kills = 2,
 };
 
 static const struct {
@@ -117,6 +118,10 @@ static const struct argument rows[] = {
 	NUMBER("db-pages", "N", db_pages, 0, 4294967294, "play a full disk at so many pages"),
 	TEXT("reconcile", "FILE", reconcile, "no sale: do the sums of this database"),
 
+	ARGUMENT_ROW_HEADING("A shop that is killed, and loses nothing"),
+	TEXT("durable", "DIR", durable, "log, rows, what was told; made, or continued"),
+	NUMBER("kills", "N", kills, 0, 1000, "times it is killed in the middle"),
+
 	ARGUMENT_ROW_HEADING("Other"),
 	FLAG("verbose", verbose, "print what the queues say about themselves"),
 };
@@ -129,6 +134,9 @@ print_more(void)
 		printf("  %-16s%s\n", policies[i].name, policies[i].help);
 	puts("\nA CSV has lines arrival_us,user,item,quantity in the order of their arrival,\n"
 	     "which counts from the start of the sale; the first line may be a header.\n"
+	     "\nWith --durable there are no gateways, notifications and statistics, and --window\n"
+	     "is of all buyers. Who is told \"sold\" is in a log on disk before, the shop is\n"
+	     "killed and started again, and in the end there is a row for each of them.\n"
 	     "\nExit status: 0 all sums agree; 1 they do not, or the sale could not be held;\n"
 	     "2 wrong usage; 128 + N stopped by signal N, with all sums in order.");
 }
@@ -143,16 +151,31 @@ static const struct arguments arguments = {
 	.more = print_more,
 };
 
+/* What does not go together. */
+static bool
+fits(const struct options *options)
+{
+	if (options->sync && options->async && options->input && strcmp(options->input, "-") == 0) {
+		complain(
+			"--mode both reads the requests twice, and --input \"-\" can be read once");
+		return false;
+	}
+	if (options->durable && (options->db || options->reconcile)) {
+		complain("--durable \"%s\" has a database of its own: no --%s", options->durable,
+			 options->db ? "db" : "reconcile");
+		return false;
+	}
+	if (options->durable && options->sync) {
+		complain("--durable \"%s\" is neither sync nor both", options->durable);
+		return false;
+	}
+	return true;
+}
+
 enum arguments_result
 options_parse(struct options *options, int argc, char **argv)
 {
 	enum arguments_result result = arguments_parse(&arguments, options, argc, argv);
 
-	if (result == ARGUMENTS_RUN && options->sync && options->async && options->input &&
-	    strcmp(options->input, "-") == 0) {
-		complain(
-			"--mode both reads the requests twice, and --input \"-\" can be read once");
-		return ARGUMENTS_BAD;
-	}
-	return result;
+	return result == ARGUMENTS_RUN && !fits(options) ? ARGUMENTS_BAD : result;
 }

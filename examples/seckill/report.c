@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static void
+void
 report_load(const struct options *options)
 {
 	char a[TEXT_SIZE], b[TEXT_SIZE];

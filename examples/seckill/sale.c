@@ -243,3 +243,14 @@ sale_give_back(struct sale *sale, const struct purchase *purchase)
 	stock_give(&sale->stock[purchase->item - 1], purchase->quantity);
 	buyers_remove(sale->buyers, purchase->user);
 }
+
+enum outcome
+sale_remember(struct sale *sale, const struct purchase *purchase)
+{
+	/* A user who has bought twice is no news here: the sums look for that. */
+	if (buyers_add(sale->buyers, purchase->user) == OUTCOME_MEMORY)
+		return OUTCOME_MEMORY;
+	if (!stock_take(&sale->stock[purchase->item - 1], purchase->quantity))
+		return OUTCOME_SOLD_OUT;
+	return OUTCOME_SOLD;
+}

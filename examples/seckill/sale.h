@@ -141,6 +141,8 @@ void sale_fini(struct sale *sale);
  */
 enum outcome sale_sell(struct sale *sale, const struct purchase *purchase, uint64_t deadline);
 void sale_give_back(struct sale *sale, const struct purchase *purchase);
+/* Takes the pieces of what was sold by another process before, or OUTCOME_SOLD_OUT, _MEMORY. */
+enum outcome sale_remember(struct sale *sale, const struct purchase *purchase);
 
 /* Memory for a request or an order, from SECKILL_ALLOCATOR; NULL: there is none. */
 void *sale_allocate(size_t size);
@@ -165,11 +167,24 @@ void store_remove(const char *path);
 /* Begins a run: what is stored from now on belongs to it. Its number; -1 after complaining. */
 long long store_begin(struct store *store, const char *mode);
 
+/* The same for a run that has a number already. 0; -1 after complaining. */
+int store_begin_as(struct store *store, long long run, const char *mode);
+
 /* An id from which on no order has one yet; 0 after complaining. */
 uint64_t store_free_id(struct store *store);
 
 /* One transaction, on any thread. 0, or -1: none of these is stored, nor any later order. */
 int store_orders(struct store *store, struct order *const *orders, int n);
+
+/*
+ * The same, for orders that may come again: one whose id has a row already is left alone, and is
+ * added to *had_row.
+ */
+int store_orders_once(struct store *store, struct order *const *orders, int n, uint64_t *had_row);
+
+/* Until it returns something else than 0, which is returned; -1 after complaining. By id. */
+int store_each_order(struct store *store, int (*each)(const struct order *order, void *context),
+		     void *context);
 
 /* Whether orders can no longer be stored; it has been complained about. And why not. */
 bool store_failed(const struct store *store);

@@ -9,6 +9,12 @@
 #include <pthread.h>
 #include <stdio.h>
 
+enum {
+	EXIT_MISMATCH = 1,
+	EXIT_USAGE = 2,
+	EXIT_SIGNAL = 128
+};
+
 /* ---- options.c: what the command line asks for ---------------------------------------------- */
 
 struct options {
@@ -35,6 +41,8 @@ struct options {
 	const char *db; /* NULL: a temporary file */
 	uint64_t db_pages;
 	const char *reconcile; /* a database: no sale, just the sums */
+	const char *durable;   /* a directory: the sale that survives being killed */
+	uint64_t kills;	       /* so often */
 	bool verbose;
 };
 
@@ -60,6 +68,7 @@ struct figures {
 };
 
 void report_setting(const struct options *options);
+void report_load(const struct options *options);
 void report_comparison(const struct figures *columns, int n);
 
 /* ---- source.c: where requests come from ------------------------------------------------------ */

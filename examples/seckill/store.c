@@ -23,6 +23,8 @@ static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, run INTEGER, user INTEGER,"
 	" item INTEGER, quantity INTEGER);";
 
+#define INSERT_ORDER "INSERT INTO orders (run, user, item, quantity, id) VALUES (?, ?, ?, ?, ?)"
+
 /* What the threads say. When the disk is full these go to memory, as TEMP tables. */
 #define SUMS(temporary)                                                                            \
 	"CREATE " temporary " TABLE IF NOT EXISTS offered (run INTEGER, gateway INTEGER,"          \
@@ -104,10 +106,9 @@ make_tables(struct store *store, uint64_t pages)
 			   "PRAGMA temp_store = MEMORY; PRAGMA application_id = 1397047115;") ||
 	    execute(store, schema) || execute(store, SUMS("")) ||
 	    (pages > 0 && execute(store, limit)) ||
-	    sqlite3_prepare_v2(store->db,
-			       "INSERT INTO orders (run, user, item, quantity, id)"
-			       " VALUES (?, ?, ?, ?, ?)",
-			       -1, &store->insert, NULL))
+	    sqlite3_prepare_v2(store->db, INSERT_ORDER, -1, &store->insert, NULL) ||
+	    sqlite3_prepare_v2(store->db, INSERT_ORDER " ON CONFLICT (id) DO NOTHING", -1,
+			       &store->insert_once, NULL))
 		return complain_about_database(store);
 	return 0;
 }
@@ -166,6 +167,7 @@ void
 store_close(struct store *store)
 {
 	(void)sqlite3_finalize(store->insert);
+	(void)sqlite3_finalize(store->insert_once);
 	(void)sqlite3_close(store->db);
 	(void)pthread_mutex_destroy(&store->lock);
 	free(store);
@@ -209,22 +211,37 @@ store_error(const struct store *store)
 	return store->error;
 }
 
-long long
-store_begin(struct store *store, const char *mode)
+/* Run 0 gets a number. */
+static int
+begin(struct store *store, long long run, const char *mode)
 {
 	sqlite3_stmt *insert = NULL;
-	int rc = sqlite3_prepare_v2(store->db, "INSERT INTO runs (mode) VALUES (?)", -1, &insert,
-				    NULL);
+	int rc = sqlite3_prepare_v2(store->db, "INSERT INTO runs (run, mode) VALUES (?, ?)", -1,
+				    &insert, NULL);
 
 	if (rc == SQLITE_OK) {
-		(void)sqlite3_bind_text(insert, 1, mode, -1, SQLITE_STATIC);
+		if (run > 0)
+			(void)sqlite3_bind_int64(insert, 1, run);
+		(void)sqlite3_bind_text(insert, 2, mode, -1, SQLITE_STATIC);
 		rc = sqlite3_step(insert);
 	}
 	if (rc != SQLITE_DONE)
 		(void)complain_about_database(store);
 	(void)sqlite3_finalize(insert);
 	store->run = sqlite3_last_insert_rowid(store->db);
-	return rc == SQLITE_DONE ? store->run : -1;
+	return rc == SQLITE_DONE ? 0 : -1;
+}
+
+long long
+store_begin(struct store *store, const char *mode)
+{
+	return begin(store, 0, mode) == 0 ? store->run : -1;
+}
+
+int
+store_begin_as(struct store *store, long long run, const char *mode)
+{
+	return begin(store, run, mode);
 }
 
 uint64_t
@@ -238,50 +255,93 @@ store_free_id(struct store *store)
 }
 
 static int
-insert_order(struct store *store, const struct order *order)
+insert_order(struct store *store, sqlite3_stmt *insert, const struct order *order)
 {
-	(void)sqlite3_reset(store->insert);
-	(void)sqlite3_bind_int64(store->insert, 1, store->run);
-	(void)sqlite3_bind_int64(store->insert, 2, (sqlite3_int64)order->user);
-	(void)sqlite3_bind_int64(store->insert, 3, order->item);
-	(void)sqlite3_bind_int64(store->insert, 4, order->quantity);
+	(void)sqlite3_reset(insert);
+	(void)sqlite3_bind_int64(insert, 1, store->run);
+	(void)sqlite3_bind_int64(insert, 2, (sqlite3_int64)order->user);
+	(void)sqlite3_bind_int64(insert, 3, order->item);
+	(void)sqlite3_bind_int64(insert, 4, order->quantity);
 	if (order->id)
-		(void)sqlite3_bind_int64(store->insert, 5, (sqlite3_int64)order->id);
+		(void)sqlite3_bind_int64(insert, 5, (sqlite3_int64)order->id);
 	else
-		(void)sqlite3_bind_null(store->insert, 5);
-	return sqlite3_step(store->insert) == SQLITE_DONE ? 0 : -1;
+		(void)sqlite3_bind_null(insert, 5);
+	return sqlite3_step(insert) == SQLITE_DONE ? 0 : -1;
 }
 
-/* With the lock held. */
+/* With the lock held. How many became new rows; -1: none. */
 static int
-store_transaction(struct store *store, struct order *const *orders, int n)
+store_transaction(struct store *store, sqlite3_stmt *insert, struct order *const *orders, int n)
 {
-	int rc = execute(store, "BEGIN IMMEDIATE");
+	int before = sqlite3_total_changes(store->db), rc = execute(store, "BEGIN IMMEDIATE");
 
 	for (int i = 0; rc == 0 && i < n; i++)
-		rc = insert_order(store, orders[i]);
+		rc = insert_order(store, insert, orders[i]);
 	if (rc == 0) {
 		/* A statement that is not reset would keep the transaction open. */
-		(void)sqlite3_reset(store->insert);
+		(void)sqlite3_reset(insert);
 		rc = execute(store, "COMMIT");
 	}
 	if (rc == 0)
-		return 0;
+		return sqlite3_total_changes(store->db) - before;
 	rc = fail(store);
-	(void)sqlite3_reset(store->insert);
+	(void)sqlite3_reset(insert);
 	return rc;
+}
+
+static int
+store_with(struct store *store, sqlite3_stmt *insert, struct order *const *orders, int n)
+{
+	int stored = -1;
+
+	pthread_mutex_lock(&store->lock);
+	/* No second try: room that comes and goes would leave a store with holes. */
+	if (!atomic_load(&store->failed))
+		stored = store_transaction(store, insert, orders, n);
+	pthread_mutex_unlock(&store->lock);
+	return stored;
 }
 
 int
 store_orders(struct store *store, struct order *const *orders, int n)
 {
-	int rc = -1;
+	return store_with(store, store->insert, orders, n) < 0 ? -1 : 0;
+}
 
-	pthread_mutex_lock(&store->lock);
-	/* No second try: room that comes and goes would leave a store with holes. */
-	if (!atomic_load(&store->failed))
-		rc = store_transaction(store, orders, n);
-	pthread_mutex_unlock(&store->lock);
+int
+store_orders_once(struct store *store, struct order *const *orders, int n, uint64_t *had_row)
+{
+	int stored = store_with(store, store->insert_once, orders, n);
+
+	if (stored < 0)
+		return -1;
+	*had_row += (uint64_t)(n - stored);
+	return 0;
+}
+
+int
+store_each_order(struct store *store, int (*each)(const struct order *order, void *context),
+		 void *context)
+{
+	sqlite3_stmt *rows;
+	int rc = 0, step = SQLITE_DONE;
+
+	if (sqlite3_prepare_v2(store->db, "SELECT id, user, item, quantity FROM orders ORDER BY id",
+			       -1, &rows, NULL) != SQLITE_OK)
+		return complain_about_database(store);
+	while (rc == 0 && (step = sqlite3_step(rows)) == SQLITE_ROW) {
+		const struct order order = {
+			.id = (uint64_t)sqlite3_column_int64(rows, 0),
+			.user = (uint64_t)sqlite3_column_int64(rows, 1),
+			.item = (uint32_t)sqlite3_column_int64(rows, 2),
+			.quantity = (uint32_t)sqlite3_column_int64(rows, 3),
+		};
+
+		rc = each(&order, context);
+	}
+	if (rc == 0 && step != SQLITE_DONE)
+		rc = complain_about_database(store);
+	(void)sqlite3_finalize(rows);
 	return rc;
 }
 
