@@ -63,14 +63,17 @@ end_of(const struct life *life)
 static void
 print_life(const struct life *life)
 {
-	char a[TEXT_SIZE];
-	const uint64_t numbers[] = {life->opening.replayed, life->opening.had_row, life->sold,
-				    life->refused,	    life->unanswered,	   life->rows};
+	char text[TEXT_SIZE];
+	const struct {
+		int width;
+		uint64_t number;
+	} columns[] = {{8, life->opening.replayed}, {7, life->opening.had_row}, {7, life->sold},
+		       {9, life->refused},	    {9, life->unanswered},	{7, life->rows}};
 
-	printf("%4llu %9s", (unsigned long long)life->number,
-	       life->is_open ? text_time(a, life->recovery) : "never");
-	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-		printf(" %9s", text_number(a, numbers[i]));
+	printf("%4llu %8s", (unsigned long long)life->number,
+	       life->is_open ? text_time(text, life->recovery) : "never");
+	for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
+		printf(" %*s", columns[i].width, text_number(text, columns[i].number));
 	printf(" %s\n", end_of(life));
 }
 
@@ -99,23 +102,23 @@ account_lives(const struct crowd *crowd, struct life *lives, int n,
 {
 	char a[TEXT_SIZE], b[TEXT_SIZE], c[TEXT_SIZE];
 	struct store *store;
-	int killed = 0;
+	uint64_t killed = 0;
 
 	if (store_open_existing(&store, paths->database) == 0) {
 		count_rows(store, lives, n);
 		store_close(store);
 	}
-	puts("life     ready  replayed   had row      sold   refused no answer      rows end");
+	puts("life    ready replayed had row    sold   refused no answer    rows end");
 	for (int i = 0; i < n; i++) {
 		print_life(&lives[i]);
 		killed += lives[i].was_killed;
 	}
-	if ((uint64_t)killed < crowd->options->kills)
-		printf("It was killed %d times instead of %llu: the sale was over before.\n",
-		       killed, (unsigned long long)crowd->options->kills);
-	puts("replayed: sold before, and in the log when it opened; had row: of these, those that\n"
-	     "were rows already. no answer: who asked, and was not told before it was killed.");
-	printf("Of those who asked again, %s turned out to have been sold already.\n\n",
+	puts("replayed: sold before, and found in the log; had row: of these, rows already.\n"
+	     "no answer: they had asked, and it was killed before they were told.");
+	if (killed < crowd->options->kills)
+		printf("It was killed %llu times instead of %llu: the sale was over before.\n",
+		       (unsigned long long)killed, (unsigned long long)crowd->options->kills);
+	printf("Of those who asked again, %s had been sold to already, and were told so.\n\n",
 	       text_number(a, crowd->found));
 	print_outcomes(crowd);
 	printf("  from asking to \"sold\": p50 %s, p99 %s, max %s\n\n",
@@ -195,6 +198,7 @@ print_sums(struct sums *sums, struct store *store)
 	const struct notebook *notebook = sums->notebook;
 	uint64_t sold = notebook_count(notebook, NOTE_SOLD), strangers = sums->rows - sums->matched;
 	uint64_t refused = notebook_count(notebook, NOTE_REFUSED), oversold = 0;
+	char text[TEXT_SIZE], of[TEXT_SIZE + 4];
 	long long twice = ask(sums, store,
 			      "SELECT count(*) FROM (SELECT user FROM orders GROUP BY user"
 			      " HAVING count(*) > 1)");
@@ -210,7 +214,8 @@ print_sums(struct sums *sums, struct store *store)
 		  "%llu rows of who was not told \"sold\"", (unsigned long long)strangers);
 	print_sum(sums, "users with two rows", (uint64_t)twice, twice == 0, "",
 		  "%lld users have more than one row", twice);
-	print_sum(sums, "pieces in rows", sums->all_pieces, oversold == 0, "none oversold",
+	snprintf(of, sizeof of, "of %s", text_number(text, sums->stock * sums->items));
+	print_sum(sums, "pieces in rows", sums->all_pieces, oversold == 0, of,
 		  "more pieces than there are of %llu items", (unsigned long long)oversold);
 	putchar('\n');
 }

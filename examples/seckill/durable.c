@@ -166,7 +166,7 @@ plan_kill(struct lives *lives, struct life *life)
 	part = orders / (left + 1) + 1;
 	life->kill = KILL_SELLING;
 	life->kill_sold = part / 2 + roll(lives, part);
-	life->kill_after = roll(lives, 3 * QUEUE_MILLISECOND);
+	life->kill_after = roll(lives, 2 * QUEUE_MILLISECOND);
 	if (options->kills > 3 && left == 1) {
 		life->kill = KILL_CLOSING;
 	} else if (lives->kills % 3 == 2) {

@@ -5,6 +5,8 @@
 #   stress    every stress program, line of arguments by line, again and again with fresh seeds, in
 #             the plain build and under each sanitizer; for $SOAK_SECONDS in all
 #   fault     the fault tests, in the same builds
+#   durable   flash sales whose shop is killed at random moments, in the same builds; for a quarter
+#             of $SOAK_SECONDS in all
 #   progress  a thread stopped at every place of the ring's calls, and at more places of the others'
 #   model     the litmus programs, the explorer and spin, with the larger configurations
 #   mutation  breakages, of which each has to be caught
@@ -16,14 +18,14 @@
 # Called by make, with MAKE and BUILD in the environment.
 set -u
 
-parts='stress fault progress model mutation coverage'
+parts='stress fault durable progress model mutation coverage'
 if [ $# -eq 0 ]; then
 	echo "soak.sh: no part is named; there are $parts" >&2
 	exit 2
 fi
 for part; do
 	case $part in
-	stress | fault | progress | model | mutation | coverage) ;;
+	stress | fault | durable | progress | model | mutation | coverage) ;;
 	*)
 		echo "soak.sh: there is no part \"$part\"; there are $parts" >&2
 		exit 2
@@ -215,6 +217,19 @@ fault()
 	return $wrong
 }
 
+# One build after the other, with the tests of the program around it.
+durable()
+{
+	wrong=0
+	for build in $builds; do
+		echo "$build"
+		ask "$build" -k -j"$cores" examples >"$soak/log" 2>&1 || cat "$soak/log"
+		SECKILL=$(ask "$build" print-SECKILL) DURABLE_SECONDS=$((seconds / 16 + 1)) CC=gcc \
+			$(ask "$build" print-RUN) test/programs/seckill_durable.sh || wrong=1
+	done
+	return $wrong
+}
+
 # With both back ends. The sanitizers have locks of their own, in which a thread may be stopped. Every
 # place of the ring's calls; of the others' as many as there is time for, for all would take hours.
 progress()
@@ -269,6 +284,7 @@ for what; do
 	case $what in
 	stress) part stress stress ;;
 	fault) part fault fault ;;
+	durable) part durable durable ;;
 	progress) part progress progress ;;
 	model) part model model ;;
 	mutation) part mutation make_goal check-mutation ;;
