@@ -6,7 +6,8 @@
 #
 #: Targets
 #:   all             libconveyor.a (this is what plain `make` does)
-#:   demo            the flash sale: installs what is missing, builds it, runs it
+#:   demo            the flash sale: installs what is missing, builds it, runs it; and one whose
+#:                   shop is killed and loses nothing
 #:   demo-http       the same behind HTTP, under a load that wrk makes, with a page that shows it
 #:   check           every test there is: installs what is missing, builds all variants, runs them
 #:   check-unit      the unit tests of one build
@@ -25,7 +26,8 @@
 #:   check-mutation  breaks the library in hundreds of places, one after the other, and shows which
 #:                   test notices; long, and not part of `check`
 #:   soak            all of this at length: stress programs for SECONDS, and fault tests, under
-#:                   each sanitizer, every stop, the models, the mutants, the coverage
+#:                   each sanitizer, flash sales that are killed, every stop, the models, the
+#:                   mutants, the coverage
 #:   lint            the formatter, static analyzers, manual page and shell checkers
 #:   man             the manual pages as HTML, below $(BUILD)/man
 #:   examples        the example programs, below $(BUILD)/examples
@@ -49,9 +51,9 @@
 #:   RUN             a command that test programs are run with, such as an emulator
 #:   SECONDS_EACH    how long each stress program runs; 2, or 0.2 for coverage
 #:   SECONDS         how long the stress programs run in soak, in all; 3600
-#:   SOAK            what soak does; stress fault progress model mutation coverage
+#:   SOAK            what soak does; stress fault durable progress model mutation coverage
 #:   MUTATION_ARGS   arguments for check-mutation, such as --only 'ring/*'; --help says which
-#:   DEMO_ARGS       further arguments for the flash sale
+#:   DEMO_ARGS       further arguments for the flash sale, and no second one then
 #:   DEMO_HTTP_ARGS  arguments for demo-http, such as --stay; with --help it says which there are
 #:   BENCH_ARGS      arguments for the report; --quick
 #:   BENCH_CFLAGS    what all of queue-bench is compiled with; -O3 -march=native
@@ -72,7 +74,7 @@ DEPS ?= yes
 RUN ?=
 SECONDS_EACH ?= 2
 SECONDS ?= 3600
-SOAK ?= stress fault progress model mutation coverage
+SOAK ?= stress fault durable progress model mutation coverage
 MUTATION_ARGS ?=
 DEMO_ARGS ?=
 DEMO_HTTP_ARGS ?=
