@@ -236,7 +236,7 @@ account_sums(const struct options *options, const struct notebook *notebook,
 	} else if (store_open_existing(&store, paths->database) != 0) {
 		mismatch_add(mismatch, "there is no database to read");
 	} else {
-		printf("What %s says, against the rows of %s\n", paths->notebook, paths->database);
+		puts("What the buyers noted, against the rows");
 		if (store_each_order(store, compare_row, &sums) == 0)
 			print_sums(&sums, store);
 		else

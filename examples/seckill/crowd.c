@@ -147,14 +147,14 @@ take_all(struct crowd *crowd, struct life *life)
 		size = recv(life->fd, answers, sizeof answers, MSG_DONTWAIT);
 		if (size > 0)
 			take_packet(crowd, life, answers, (size_t)size);
-		else if (size == 0)
-			return false;
-		else if (errno == EAGAIN)
+		else if (size < 0 && errno == EAGAIN)
 			return true;
 		/*
-		 * Said once, before what is still there, when the shop is gone and has not read
-		 * everything: ECONNRESET. Or EINTR.
+		 * ECONNRESET is said once, when the shop is gone and has not read everything; what
+		 * it has sent is still there and comes next.
 		 */
+		else if (size == 0 || (errno != ECONNRESET && errno != EINTR))
+			return false;
 	}
 }
 

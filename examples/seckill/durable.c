@@ -143,6 +143,12 @@ roll(struct lives *lives, uint64_t below)
 	return mix(lives->options->seed ^ mix(lives->dice++)) % below;
 }
 
+static uint64_t
+less(uint64_t number, uint64_t taken)
+{
+	return number > taken ? number - taken : 0;
+}
+
 /*
  * Mostly in the middle of selling: so many kills divide what there is to sell, each of them
  * somewhere near the end of its part. With more than two, each third one hits a shop that is
@@ -153,19 +159,18 @@ plan_kill(struct lives *lives, struct life *life)
 {
 	const struct options *options = lives->options;
 	uint64_t left = options->kills - lives->kills, pieces = options->stock * options->items;
-	uint64_t sold = lives->before + lives->crowd.outcomes[OUTCOME_SOLD];
+	uint64_t sold = lives->crowd.outcomes[OUTCOME_SOLD];
 	/* One order in ten of the generator is for two pieces. */
-	uint64_t orders = pieces - pieces / 11, buyers = options->users + 1;
-	uint64_t part;
+	uint64_t orders = less(pieces - pieces / 11, lives->before + sold), part;
+	uint64_t buyers = options->users + options->steady_rate * options->steady_ms / 1000;
 
 	if (left == 0)
 		return;
-	orders = orders > sold ? orders - sold : 0;
-	if (!options->input && orders > buyers)
-		orders = buyers;
+	if (!options->input && orders > less(buyers, sold))
+		orders = less(buyers, sold);
 	part = orders / (left + 1) + 1;
 	life->kill = KILL_SELLING;
-	life->kill_sold = part / 2 + roll(lives, part);
+	life->kill_sold = 1 + part / 2 + roll(lives, part);
 	life->kill_after = roll(lives, 2 * QUEUE_MILLISECOND);
 	if (options->kills > 3 && left == 1) {
 		life->kill = KILL_CLOSING;
@@ -231,11 +236,12 @@ live(struct lives *lives, struct life *life)
 	while (waitpid(life->pid, &life->status, 0) < 0 && errno == EINTR)
 		continue;
 	status_show("");
+	/* It may have ended before the signal came. */
+	life->was_killed = life->was_killed && WIFSIGNALED(life->status);
 	lives->kills += life->was_killed;
 	if (lives->crowd.failed)
 		return -1;
-	/* It may have ended before the signal came. */
-	if (life->was_killed && WIFSIGNALED(life->status) && WTERMSIG(life->status) == SIGKILL)
+	if (life->was_killed)
 		return 1;
 	if (WIFEXITED(life->status) && WEXITSTATUS(life->status) == 0 && life->unanswered == 0)
 		return 0;

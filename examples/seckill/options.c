@@ -165,6 +165,11 @@ fits(const struct options *options)
 			 options->db ? "db" : "reconcile");
 		return false;
 	}
+	if (options->durable && options->verbose) {
+		complain("--durable \"%s\" tells nothing about its queues: no --verbose",
+			 options->durable);
+		return false;
+	}
 	if (options->durable && options->sync) {
 		complain("--durable \"%s\" is neither sync nor both", options->durable);
 		return false;

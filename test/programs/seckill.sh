@@ -82,7 +82,7 @@ help_lists_every_option()
 	seckill --help
 	exits 0
 	for option in users stock rate burst capacity policy workers deadline-ms mode db input seed \
-		seconds help version; do
+		seconds durable kills help version; do
 		says "--$option"
 	done
 	for policy in abort block caller-runs discard discard-oldest; do

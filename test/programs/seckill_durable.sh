@@ -37,11 +37,13 @@ fresh()
 	rm -rf "$sale"
 }
 
-# durable OPTION...: a small sale, which goes on in $sale. It takes long enough to be killed.
+# durable OPTION...: a small sale, which goes on in $sale. With $slow it takes long enough to be
+# killed in the middle.
+slow='--workers 4 --risk-us 500'
 durable()
 {
 	seckill --durable "$sale" --users 1500 --spike-ms 50 --steady-ms 10 --stock 400 --rate 0 \
-		--capacity 65536 --deadline-ms 60000 --workers 4 --risk-us 500 "$@"
+		--capacity 65536 --deadline-ms 60000 --risk-us 0 "$@"
 }
 
 # number_after TEXT: a figure of the last run, from the line that begins so.
@@ -123,6 +125,7 @@ wrong_options_are_named()
 	refuses "\"$sale\"" --durable "$sale" --db "$work/db"
 	refuses "\"$sale\"" --durable "$sale" --reconcile "$work/db"
 	refuses "\"$sale\"" --durable "$sale" --mode both
+	refuses "\"$sale\"" --durable "$sale" --verbose
 	refuses '--input '"$work/nothing" --durable "$sale" --input "$work/nothing"
 	refuses "$work/no/such: No such file" --durable "$work/no/such"
 	refuses "$out: Not a directory" --durable "$out"
@@ -163,7 +166,8 @@ terms_that_do_not_fit_an_earlier_sale()
 
 it_is_killed_twice()
 {
-	ends --seed "$seed"
+	# shellcheck disable=SC2086
+	ends $slow --seed "$seed"
 	[ "$(lives killed)" -eq 2 ] || because 'it was not killed twice'
 	[ "$(lives closed)" -eq 1 ] || because 'it did not close'
 }
@@ -181,7 +185,8 @@ killed_at_random_moments()
 	sales=0
 	kills=0
 	while [ -z "$why" ] && { [ "$sales" -eq 0 ] || [ "$(date +%s)" -lt "$until" ]; }; do
-		ends --seed "$seed" --kills 8 --stock 1000
+		# shellcheck disable=SC2086
+		ends $slow --seed "$seed" --kills 8 --stock 1000
 		[ -z "$why" ] || because "seed $seed"
 		sales=$((sales + 1))
 		kills=$((kills + $(lives killed)))
@@ -279,6 +284,16 @@ a_csv()
 		--risk-percent 0 --stock 150 --kills 0 >"$out" 2>"$err" || status=$?
 	reconciles
 	books_agree
+}
+
+a_terminal_gets_a_status_line()
+{
+	fresh
+	TERM=xterm timeout 60 script -qec "$SECKILL --durable $sale --users 0 --steady-ms 400" \
+		/dev/null </dev/null >"$out" 2>"$err"
+	LC_ALL=C grep -q "$(printf '\r\033')" "$out" || because 'there is none'
+	says 'life 1: '
+	says ' of them were told "sold"'
 }
 
 nobody_and_nothing()
@@ -416,6 +431,9 @@ try 'SIGINT in the middle' interrupted INT 130
 try 'SIGTERM in the middle' interrupted TERM 143
 try 'every policy' every_policy
 try 'a CSV, from a file and from standard input' a_csv
+if command -v script >/dev/null; then
+	try 'a terminal gets a status line' a_terminal_gets_a_status_line
+fi
 try 'nobody comes; nothing to sell' nobody_and_nothing
 try 'nobody is told before a sync' nobody_is_told_before_a_sync
 try 'a full database, and room again' a_full_database
