@@ -72,7 +72,7 @@ kill_moment_has_come(const struct life *life)
 	case KILL_NOT:
 		return false;
 	case KILL_SELLING:
-		return life->is_open && life->sold >= life->kill_sold;
+		return life->is_closing || (life->is_open && life->sold >= life->kill_sold);
 	case KILL_OPENING:
 		return true;
 	case KILL_CLOSING:

@@ -84,7 +84,7 @@ uint64_t notebook_count(const struct notebook *notebook, enum note_state state);
 
 enum kill {
 	KILL_NOT,
-	KILL_SELLING, /* when so many have been told sold, and a moment later */
+	KILL_SELLING, /* a moment after so many have been told sold, or else as it closes */
 	KILL_OPENING, /* a moment after it was started, in the middle of its recovery */
 	KILL_CLOSING  /* when everybody has an answer, and rows are still to be written */
 };

@@ -2,7 +2,8 @@
 
 /*
  * What the buyers remember. It stands for people elsewhere: so it is written by their process
- * alone, and what is in it was asked, or told, outside of the shop. A text file, a line for each event:
+ * alone, and what is in it was asked, or told, outside of the shop. A text file, a line for each
+ * event:
  *
  *	life NUMBER			before a shop is started
  *	ask ID USER ITEM QUANTITY	before it is sent
