@@ -216,31 +216,23 @@ has_room(struct queue_log *log, uint64_t argument)
 	       queue_impl_load32_acq(&log->no_space);
 }
 
-void
-queue_impl_log_wait_for_room(struct queue_log *log, size_t size, bool own)
+int
+queue_impl_log_wait_for_room(struct queue_log *log, size_t size, bool own, uint64_t deadline)
 {
-	(void)wait_for(log, &log->room, has_room, size * 2 + own, QUEUE_NEVER);
+	return wait_for(log, &log->room, has_room, size * 2 + own, deadline);
 }
 
 int
-queue_log_append_async(struct queue_log *log, const void *data, size_t length, uint64_t *position)
+queue_impl_log_try_append(struct queue_log *log, const void *data, size_t length,
+			  uint64_t *position)
 {
 	uint64_t at = 0;
-	int rc;
+	int rc = queue_impl_log_reserve(log, length, false, &at);
 
-	if (!log || (!data && length > 0))
-		return -EINVAL;
-	if (length > queue_log_length_max(log))
-		return -EMSGSIZE;
-	for (;;) {
-		rc = queue_impl_log_reserve(log, length, false, &at);
-		if (rc == 0)
-			break;
-		if (rc != -EAGAIN) {
+	if (rc < 0) {
+		if (rc != -EAGAIN)
 			queue_impl_add_rlx(&log->refused, 1);
-			return rc;
-		}
-		queue_impl_log_wait_for_room(log, length, false);
+		return rc;
 	}
 	if (position)
 		*position = at;
@@ -248,6 +240,20 @@ queue_log_append_async(struct queue_log *log, const void *data, size_t length, u
 	queue_impl_add_rlx(&log->appended, 1);
 	queue_impl_add_rlx(&log->bytes, length);
 	return 0;
+}
+
+int
+queue_log_append_async(struct queue_log *log, const void *data, size_t length, uint64_t *position)
+{
+	int rc;
+
+	if (!log || (!data && length > 0))
+		return -EINVAL;
+	if (length > queue_log_length_max(log))
+		return -EMSGSIZE;
+	while ((rc = queue_impl_log_try_append(log, data, length, position)) == -EAGAIN)
+		(void)queue_impl_log_wait_for_room(log, length, false, QUEUE_NEVER);
+	return rc;
 }
 
 static bool

@@ -501,7 +501,7 @@ place(struct queue_log *log, struct queue_impl_log_half *half)
 		pthread_mutex_unlock(&halves->lock);
 		if (rc != -EAGAIN)
 			return rc;
-		queue_impl_log_wait_for_room(log, half->size, false);
+		(void)queue_impl_log_wait_for_room(log, half->size, false, QUEUE_NEVER);
 	}
 }
 
@@ -583,7 +583,7 @@ decide(struct queue_log *log, uint64_t id, enum queue_impl_log_kind kind, const 
 		pthread_mutex_unlock(&halves->lock);
 		if (rc != -EAGAIN)
 			break;
-		queue_impl_log_wait_for_room(log, size, own);
+		(void)queue_impl_log_wait_for_room(log, size, own, QUEUE_NEVER);
 	}
 	if (rc < 0)
 		return rc;
@@ -878,7 +878,7 @@ move(struct queue_log *log, uint64_t id)
 		pthread_mutex_unlock(&halves->lock);
 		if (rc != -EAGAIN)
 			break;
-		queue_impl_log_wait_for_room(log, record->size, false);
+		(void)queue_impl_log_wait_for_room(log, record->size, false, QUEUE_NEVER);
 		rc = 0;
 	}
 	unload(log, &prepared);

@@ -159,6 +159,10 @@ uint64_t queue_impl_log_salt(const struct queue_log *log, uint64_t position);
  */
 int queue_impl_log_reserve(struct queue_log *log, size_t size, bool own, uint64_t *position);
 
+/* queue_log_append_async, but -EAGAIN instead of waiting for room; what it is given must be right. */
+int queue_impl_log_try_append(struct queue_log *log, const void *data, size_t length,
+			      uint64_t *position);
+
 /* Fills what was reserved, for the committer to write. */
 void queue_impl_log_publish(struct queue_log *log, uint64_t position, enum queue_impl_log_kind kind,
 			    uint32_t aux, const void *data, size_t size);
@@ -185,8 +189,8 @@ queue_impl_log_visible(const struct queue_log *log)
 		       : queue_impl_load_acq(&log->written); /* LOG2 acquire, both */
 }
 
-/* A user's thread: waits until reserve is worth trying again. */
-void queue_impl_log_wait_for_room(struct queue_log *log, size_t size, bool own);
+/* A user's thread: waits until reserve is worth trying again. 0; -ETIMEDOUT. */
+int queue_impl_log_wait_for_room(struct queue_log *log, size_t size, bool own, uint64_t deadline);
 
 /* A user's thread: waits until what was appended there is stored, as append does. 0; -EIO. */
 int queue_impl_log_wait_stored(struct queue_log *log, uint64_t position);
@@ -262,6 +266,12 @@ int queue_impl_log_leave_out(const struct queue_log *log, struct queue_impl_log_
 int queue_impl_log_reader_restore(struct queue_log *log,
 				  const struct queue_impl_log_record *record);
 void queue_impl_log_readers_fini(struct queue_log *log);
+
+/*
+ * Has it read all messages before a position? Also when it has read all that there is of these, for
+ * the log has failed.
+ */
+bool queue_impl_log_reader_is_past(struct queue_log_reader *reader, uint64_t position);
 
 /*
  * The committer: appends records of those that have changed. -EBUSY: not all, for threads are reading;

@@ -573,6 +573,20 @@ queue_log_read(struct queue_log_reader *reader, struct queue_log_message *messag
 	return rc > 0 ? 0 : rc;
 }
 
+bool
+queue_impl_log_reader_is_past(struct queue_log_reader *reader, uint64_t position)
+{
+	/* First: once it has failed no more becomes visible. */
+	bool has_failed = queue_impl_load32_acq(&reader->log->failed) != 0;
+	bool is_past;
+
+	pthread_mutex_lock(&reader->lock);
+	is_past = reader->next >= position ||
+		  (has_failed && reader->next >= queue_impl_log_visible(reader->log));
+	pthread_mutex_unlock(&reader->lock);
+	return is_past;
+}
+
 /*
  * What becomes of messages that are out.
  */
