@@ -23,6 +23,8 @@
 #define CHECK_LIMIT_DEFAULT 15
 #define PAGE 4096
 
+_Static_assert(offsetof(struct queue_log, spill) == 0, "where queue_impl_spill_of looks");
+
 uint64_t
 queue_impl_log_time(void)
 {
@@ -491,6 +493,7 @@ log_allocate(const struct queue_log_options *options, const struct queue_impl_di
 	if (!log)
 		return NULL;
 	memset(log, 0, sizeof *log);
+	log->spill = &queue_impl_spill_operations;
 	log->allocator = allocator;
 	log->disk = disk;
 	log->options = *options;

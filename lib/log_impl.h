@@ -12,6 +12,7 @@
  *   log_reader.c    named readers
  *   log_half.c      half messages, and the thread that has them decided
  *   log_format.c    bytes
+ *   spill.c         a bounded queue that goes on in a log
  *
  * An append reserves room by moving `tail`, copies the message there, and stores the first word of
  * its record last: until then that is zero, for the committer clears what it has written. So the
@@ -65,6 +66,7 @@ struct queue_impl_log_halves {
 
 struct queue_log {
 	/* read-only after open */
+	const struct queue_impl_spill_operations *spill; /* first: see spill_impl.h */
 	const struct queue_allocator *allocator;
 	const struct queue_impl_disk *disk;
 	struct queue_log_options options;
@@ -313,5 +315,10 @@ void queue_impl_log_half_figures(struct queue_log *log, struct queue_log_stats *
  * log_commit.c
  */
 void *queue_impl_log_committer(void *opaque);
+
+/*
+ * spill.c
+ */
+extern const struct queue_impl_spill_operations queue_impl_spill_operations;
 
 #endif

@@ -26,6 +26,9 @@
 #define DRAINING 1u
 #define DISCARDING 2u
 
+/* How long a worker leaves a queue alone that has something and cannot get it, from its log. */
+#define TRY_AGAIN (10 * QUEUE_MILLISECOND)
+
 struct worker {
 	struct queue_pool *pool;
 	struct worker *next; /* among those that have left */
@@ -52,6 +55,7 @@ struct queue_pool {
 	uint32_t target;
 	uint32_t stopping;
 	uint32_t ready; /* create knows whether all workers could be started; a futex */
+	uint32_t error; /* why the last worker could not drain the queue, an error number */
 
 	/* written by workers for every item */
 	uint64_t handled queue_impl_aligned(QUEUE_IMPL_APART);
@@ -181,6 +185,22 @@ process(struct worker *worker)
 	discard(pool, item);
 }
 
+/*
+ * The queue has answered with an error of its log, or of decode. True: it is to be tried again. What
+ * is left stays in the log, and whoever waits for the pool to stop is told.
+ */
+static bool
+is_worth_another_try(struct queue_pool *pool, int rc)
+{
+	if (queue_impl_load32_acq(&pool->stopping) == RUNNING) { /* POOL1 acquire */
+		queue_impl_sleep_until(queue_now() + TRY_AGAIN);
+		return true;
+	}
+	queue_impl_store32_rlx(&pool->error,
+			       (uint32_t)-rc); /* relaxed: the end of the thread orders it */
+	return false;
+}
+
 /* Until the queue is drained or the worker is surplus. */
 static void
 work(struct worker *worker)
@@ -194,6 +214,8 @@ work(struct worker *worker)
 			n = queue_impl_pop_n_unless(pool->queue, worker->items, pool->batch,
 						    is_surplus, worker);
 		if (n == -ECANCELED && !vacate(worker))
+			continue;
+		if (n < 0 && n != -ECANCELED && n != -EPIPE && is_worth_another_try(pool, n))
 			continue;
 		if (n < 0)
 			break;
@@ -465,6 +487,16 @@ queue_pool_resize(struct queue_pool *pool, int workers)
 	return rc;
 }
 
+/* In memory or in its log. */
+static bool
+has_items(const struct queue_bounded *queue)
+{
+	struct queue_stats stats;
+
+	(void)queue_stats(queue, &stats);
+	return stats.depth > 0 || stats.backlog > 0;
+}
+
 static int
 stop(struct queue_pool *pool, uint32_t how, uint64_t deadline)
 {
@@ -483,7 +515,10 @@ stop(struct queue_pool *pool, uint32_t how, uint64_t deadline)
 	}
 	for (;;) {
 		rc = wait_for_workers(pool, deadline);
-		if (rc || queue_depth_approx(pool->queue) == 0)
+		if (rc == 0)
+			rc = -(int)queue_impl_load32_rlx(
+				&pool->error); /* relaxed: all have ended */
+		if (rc || !has_items(pool->queue))
 			return rc;
 		/* Handlers have ended all threads, and then no other could be started. */
 		pthread_mutex_lock(&pool->lock);

@@ -4,6 +4,7 @@
 #include "alloc_impl.h"
 #include "descriptor_impl.h"
 #include "queue_impl.h"
+#include "spill_impl.h"
 #include "wait_impl.h"
 
 #include <string.h>
@@ -59,6 +60,17 @@ queue_impl_drop(struct queue_bounded *queue, void *item, enum queue_reason reaso
  */
 
 static bool
+is_valid_spill(const struct queue_options *options)
+{
+	uint64_t high = options->high ? options->high : options->capacity;
+
+	/* Who pops moves items from the log to the ring, so it is a producer too. */
+	return options->log && options->encode && options->decode && options->on_drop &&
+	       high <= options->capacity && options->low < high &&
+	       !(options->flags & QUEUE_SINGLE_PRODUCER);
+}
+
+static bool
 are_valid(const struct queue_options *options)
 {
 	if (!options || options->capacity == 0 || options->capacity > QUEUE_CAPACITY_MAX ||
@@ -82,9 +94,15 @@ are_valid(const struct queue_options *options)
 			return false;
 		break;
 	case QUEUE_SPILL:
+		if (!is_valid_spill(options))
+			return false;
+		break;
 	default:
 		return false;
 	}
+	if (options->policy != QUEUE_SPILL &&
+	    (options->log || options->encode || options->decode || options->high || options->low))
+		return false;
 	return !options->deadline_of || options->on_drop;
 }
 
@@ -103,10 +121,17 @@ int
 queue_init(struct queue_bounded *queue, size_t size, const struct queue_options *options)
 {
 	size_t footprint = queue_footprint(options);
+	struct queue_impl_spill *spill = NULL;
 	bool barrier = false;
+	int rc;
 
 	if (!queue || (uintptr_t)queue % QUEUE_RING_ALIGNMENT || footprint == 0 || size < footprint)
 		return -EINVAL;
+	if (options->policy == QUEUE_SPILL) {
+		rc = queue_impl_spill_of(options->log)->create(&spill, queue, options);
+		if (rc < 0)
+			return rc;
+	}
 	memset(queue, 0, offsetof(struct queue_bounded, ring));
 	(void)queue_ring_init(&queue->ring, size - offsetof(struct queue_bounded, ring),
 			      options->capacity, options->flags);
@@ -129,6 +154,12 @@ queue_init(struct queue_bounded *queue, size_t size, const struct queue_options 
 	queue_impl_event_init(&queue->not_empty, barrier);
 	queue_impl_event_init(&queue->not_full, barrier);
 	queue->probe_position = PROBE_IDLE;
+	if (spill) {
+		queue->spill = spill;
+		queue->careful |= QUEUE_IMPL_CAREFUL_SPILL;
+		/* What an earlier queue has left comes first, and errors to who pops. */
+		(void)spill->operations->attend(queue);
+	}
 	return 0;
 }
 
@@ -174,10 +205,18 @@ queue_fini(struct queue_bounded *queue)
 		return -EBUSY;
 	if (!queue->on_drop && queue_depth_approx(queue) != 0)
 		return -EBUSY;
+	if (queue->spill) {
+		int rc = queue->spill->operations->detach(queue);
+
+		if (rc < 0)
+			return rc;
+	}
 	/* on_drop may call the queue: it must not find a way to put the item back. */
 	queue_ring_close(&queue->ring);
 	while (queue_impl_ring_pop(&queue->ring, &item).rc == 0)
 		queue_impl_drop(queue, item, QUEUE_DESTROYED);
+	if (queue->spill)
+		queue->spill->operations->destroy(queue);
 	queue_ring_fini(&queue->ring);
 	queue_impl_descriptor_fini(&queue->descriptor);
 	return 0;
@@ -225,6 +264,16 @@ set_probe(struct queue_bounded *queue, uint64_t position)
 	return true;
 }
 
+/*
+ * With QUEUE_SPILL all pushes take the way of those that carry a probe, where they look at the log
+ * first: for the inline half the mask is zero, and what samples is another.
+ */
+static uint64_t *
+sample_mask_of(struct queue_bounded *queue)
+{
+	return queue->spill ? &queue->spill->sample_mask : &queue->sample_mask;
+}
+
 /* Eight buckets per power of two: a bucket's upper bound is at most an eighth above its lower. */
 static unsigned
 bucket_of(uint64_t nanoseconds)
@@ -256,7 +305,7 @@ record_sojourn(struct queue_bounded *queue, uint64_t began)
 	/* Relaxed, all: figures, each right on its own. */
 	uint64_t longest = queue_impl_load_rlx(&queue->sojourn_max);
 	uint64_t last = queue_impl_load_rlx(&queue->sampled_at);
-	uint64_t mask = queue_impl_load_rlx(&queue->sample_mask);
+	uint64_t *place = sample_mask_of(queue), mask = queue_impl_load_rlx(place);
 
 	/* The maximum first: it caps the percentiles. */
 	while (sojourn > longest && !queue_impl_cas_acq_rel(&queue->sojourn_max, &longest, sojourn))
@@ -264,9 +313,9 @@ record_sojourn(struct queue_bounded *queue, uint64_t began)
 	count(&queue->sojourn[bucket_of(sojourn)], 1);
 	queue_impl_store_rlx(&queue->sampled_at, now);
 	if (now - last < SAMPLE_SOON && mask < SAMPLE_MASK_MAX)
-		queue_impl_store_rlx(&queue->sample_mask, mask * 2 + 1);
+		queue_impl_store_rlx(place, mask * 2 + 1);
 	else if (now - last > SAMPLE_LATE && mask > 0)
-		queue_impl_store_rlx(&queue->sample_mask, mask / 2);
+		queue_impl_store_rlx(place, mask / 2);
 }
 
 /* Takes the probe of `position`, if it is still there. */
@@ -307,11 +356,9 @@ take_passed_probe(struct queue_bounded *queue, uint64_t before)
  * the next pop lowers it.
  */
 
-bool
-queue_impl_is_ready(const void *opaque)
+static bool
+is_ring_ready(const struct queue_ring *ring)
 {
-	const struct queue_bounded *queue = (const struct queue_bounded *)opaque;
-	const struct queue_ring *ring = &queue->ring;
 	uint64_t head = queue_impl_load_acq(&ring->head), before; /* RING4 acquire */
 
 	do {
@@ -323,6 +370,45 @@ queue_impl_is_ready(const void *opaque)
 		head = queue_impl_load_acq(&ring->head); /* RING4 acquire */
 	} while (head != before);
 	return true;
+}
+
+/*
+ * QUEUE_SPILL: the ring was found empty. 1: look again; 0: at one instant nothing was in the log
+ * either; negative: what is there cannot be had.
+ */
+static int
+look_behind(struct queue_bounded *queue)
+{
+	const struct queue_ring *ring = &queue->ring;
+	uint64_t head = queue_impl_load_acq(&ring->head); /* RING4 acquire */
+	int rc = 0;
+
+	if (queue_impl_ring_is_filled(ring, head))
+		return 1;
+	if (queue_impl_load32_acq(&queue->spill->state) != 0)
+		rc = queue->spill->operations->attend(queue);
+	if (rc > 0)
+		return 1;
+	/* No end has moved: it was empty all the time. */
+	if (queue_impl_load_acq(&ring->head) != head || /* RING4 acquire */
+	    queue_impl_ring_is_filled(ring, head))
+		return 1;
+	return rc;
+}
+
+bool
+queue_impl_is_ready(const void *opaque)
+{
+	struct queue_bounded *queue = (struct queue_bounded *)(uintptr_t)opaque;
+	int rc = 1;
+
+	while (!is_ring_ready(&queue->ring)) {
+		rc = queue->spill ? look_behind(queue) : 0;
+		/* An error is something that a pop would not wait for. */
+		if (rc <= 0)
+			break;
+	}
+	return rc != 0;
 }
 
 /* Relaxed: fixed before anybody else comes. */
@@ -402,8 +488,9 @@ queue_impl_push_wake(struct queue_bounded *queue)
 		queue_impl_event_notify(&queue->not_empty);
 }
 
-queue_impl_cold int
-queue_impl_push_sampled(struct queue_bounded *queue, void *item)
+/* A push that carries a probe. */
+queue_impl_cold static int
+push_probed(struct queue_bounded *queue, void *item)
 {
 	/* Relaxed: a guess at where the item will go in. */
 	uint64_t tail = queue_impl_load_rlx(&queue->ring.tail);
@@ -417,6 +504,63 @@ queue_impl_push_sampled(struct queue_bounded *queue, void *item)
 	return rc;
 }
 
+/* QUEUE_SPILL: -EAGAIN: pushes go to the log, where there are older items; -EPIPE: nowhere. */
+static int
+way_to_ring(const struct queue_impl_spill *spill)
+{
+	uint32_t state = queue_impl_load32_acq(&spill->state); /* SPILL1 acquire */
+
+	if (state == 0)
+		return 0;
+	return state & QUEUE_IMPL_SPILL_CLOSED ? -EPIPE : -EAGAIN;
+}
+
+/* Have so many items come together that further ones go to the log? */
+static bool
+is_high(struct queue_bounded *queue, uint64_t tail)
+{
+	struct queue_impl_spill *spill = queue->spill;
+	/* Relaxed, all: numbers, and head only grows, so with an older one it seems to be more. */
+	uint64_t head = queue_impl_load_rlx(&spill->head_seen);
+
+	if ((int64_t)(tail - head) < (int64_t)spill->high)
+		return false;
+	head = queue_impl_load_rlx(&queue->ring.head);
+	queue_impl_store_rlx(&spill->head_seen, head);
+	return (int64_t)(tail - head) >= (int64_t)spill->high;
+}
+
+/* One try at the ring, whatever the high mark. */
+static int
+push_to_ring(struct queue_bounded *queue, void *item, uint64_t tail)
+{
+	int rc;
+
+	/* Relaxed: a guess, made to decide on sampling only. */
+	if ((tail & queue_impl_load_rlx(&queue->spill->sample_mask)) == 0)
+		return push_probed(queue, item);
+	rc = queue_impl_ring_push(&queue->ring, item).rc;
+	if (rc == 0)
+		wake_consumer(queue);
+	return rc;
+}
+
+/* All pushes of a queue with QUEUE_SPILL come here, see sample_mask_of. */
+int
+queue_impl_push_sampled(struct queue_bounded *queue, void *item)
+{
+	uint64_t tail;
+	int rc;
+
+	if (!queue->spill)
+		return push_probed(queue, item);
+	rc = way_to_ring(queue->spill);
+	if (rc < 0)
+		return rc;
+	tail = queue_impl_load_rlx(&queue->ring.tail); /* relaxed: a number */
+	return is_high(queue, tail) ? -EAGAIN : push_to_ring(queue, item, tail);
+}
+
 static bool
 is_expired(const struct queue_bounded *queue, const void *item)
 {
@@ -425,12 +569,22 @@ is_expired(const struct queue_bounded *queue, const void *item)
 	return deadline != 0 && deadline <= now_of(queue);
 }
 
+/* QUEUE_SPILL: a pop has taken the head that far, and gone through the fence in wake_producer. */
+static void
+attend_behind(struct queue_bounded *queue, uint64_t head)
+{
+	if (head >= queue_impl_load_rlx(&queue->spill->attention)) /* relaxed: WAIT1 */
+		(void)queue->spill->operations->attend(queue);
+}
+
 /* What a pop from `position` owes: its probe, the producer that waits for room, the descriptor. */
 queue_impl_cold void
 queue_impl_pop_care(struct queue_bounded *queue, uint64_t position, bool delivered)
 {
 	take_probe(queue, position, delivered);
 	wake_producer(queue);
+	if (queue->spill)
+		attend_behind(queue, position + 1);
 	if (is_watched(queue))
 		(void)settle(queue);
 }
@@ -449,7 +603,21 @@ struct attempt {
 
 static void step_out(struct attempt *attempt);
 
-/* A pop from a queue that has a descriptor, or drops items; attempt: the call's, or NULL. */
+/* The ring has answered a pop *rc. True: it has something now; else *rc is the queue's answer. */
+static bool
+has_come_from_log(struct queue_bounded *queue, int *rc)
+{
+	int found;
+
+	if (*rc != -EAGAIN || !queue->spill)
+		return false;
+	found = look_behind(queue);
+	if (found < 0)
+		*rc = found;
+	return found > 0;
+}
+
+/* A pop from a queue that has a descriptor, drops items or spills; attempt: the call's, or NULL. */
 static int
 pop_careful(struct queue_bounded *queue, void **item, struct attempt *attempt)
 {
@@ -459,6 +627,8 @@ pop_careful(struct queue_bounded *queue, void **item, struct attempt *attempt)
 		bool expired;
 
 		if (popped.rc) {
+			if (has_come_from_log(queue, &popped.rc))
+				continue;
 			/* A call that waits looks when it gives up. */
 			if (!attempt && is_worth_another_look(queue, popped.rc))
 				continue;
@@ -496,11 +666,14 @@ pop_batch(struct queue_bounded *queue, void **items, int n, const struct attempt
 		got = (int)queue_ring_pop_n(&queue->ring, items, n);
 		if (got == 0)
 			got = -EAGAIN;
-	} while (got < 0 && !attempt && is_worth_another_look(queue, got));
+	} while (got < 0 && (has_come_from_log(queue, &got) ||
+			     (!attempt && is_worth_another_look(queue, got))));
 	if (got < 0)
 		return got;
 	take_passed_probe(queue, before);
 	wake_producer(queue);
+	if (queue->spill) /* relaxed: a number, not less than where this call has left it */
+		attend_behind(queue, queue_impl_load_rlx(&queue->ring.head));
 	if (is_watched(queue))
 		(void)settle(queue);
 	return got;
@@ -600,10 +773,10 @@ void
 queue_impl_sample_more(struct queue_bounded *queue)
 {
 	/* Relaxed, both: a guess that threads refine together. */
-	uint64_t mask = queue_impl_load_rlx(&queue->sample_mask);
+	uint64_t *place = sample_mask_of(queue), mask = queue_impl_load_rlx(place);
 
 	if (mask > 0)
-		queue_impl_store_rlx(&queue->sample_mask, mask / 2);
+		queue_impl_store_rlx(place, mask / 2);
 }
 
 /* Leaves in the middle of an attempt, with everything that leaving owes. */
@@ -749,10 +922,35 @@ queue_try_pop_n(struct queue_bounded *queue, void **items, int n)
  * Pushes that did not go in at once.
  */
 
-queue_impl_cold int
-queue_impl_push_counted(struct queue_bounded *queue, int rc)
+static int
+push_counted(struct queue_bounded *queue, int rc)
 {
-	count(rc == -EPIPE ? &queue->closed_rejected : &queue->rejected, 1);
+	if (rc < 0)
+		count(rc == -EPIPE ? &queue->closed_rejected : &queue->rejected, 1);
+	return rc;
+}
+
+queue_impl_cold int
+queue_impl_try_push_refused(struct queue_bounded *queue, void *item, int rc)
+{
+	/* What is above the high mark is for those who do not wait for the disk. */
+	if (queue->spill && rc == -EAGAIN && way_to_ring(queue->spill) == 0)
+		/* Relaxed: a guess, made to decide on sampling only. */
+		rc = push_to_ring(queue, item, queue_impl_load_rlx(&queue->ring.tail));
+	return push_counted(queue, rc);
+}
+
+/* QUEUE_SPILL. The thread counts as one that waits, for the disk. */
+static int
+spill(struct queue_bounded *queue, void *item, uint64_t deadline)
+{
+	int rc;
+
+	(void)queue_impl_fetch_add_acq_rel(&queue->waiting_to_push, 1);
+	rc = push_counted(queue, queue->spill->operations->push(queue, item, deadline));
+	/* From here on the queue may be gone. */
+	(void)queue_impl_fetch_add_acq_rel(&queue->waiting_to_push,
+					   (uint64_t)-1); /* QUEUE2 release */
 	return rc;
 }
 
@@ -794,7 +992,7 @@ queue_impl_cold int
 queue_impl_push_refused(struct queue_bounded *queue, void *item, int rc)
 {
 	if (rc == -EPIPE)
-		return queue_impl_push_counted(queue, rc);
+		return push_counted(queue, rc);
 	switch (queue->policy) {
 	case QUEUE_BLOCK:
 		return wait_for_room(queue, item, QUEUE_NEVER);
@@ -808,10 +1006,11 @@ queue_impl_push_refused(struct queue_bounded *queue, void *item, int rc)
 		return QUEUE_DISCARDED;
 	case QUEUE_DISCARD_OLDEST:
 		return evict_and_push(queue, item);
-	case QUEUE_ABORT:
 	case QUEUE_SPILL:
+		return spill(queue, item, QUEUE_NEVER);
+	case QUEUE_ABORT:
 	default:
-		return queue_impl_push_counted(queue, rc);
+		return push_counted(queue, rc);
 	}
 }
 
@@ -821,7 +1020,9 @@ queue_push_until(struct queue_bounded *queue, void *item, uint64_t deadline)
 	int rc = queue_impl_push_once(queue, item);
 
 	if (rc == -EPIPE)
-		return queue_impl_push_counted(queue, rc);
+		return push_counted(queue, rc);
+	if (rc == -EAGAIN && queue->spill)
+		return spill(queue, item, deadline);
 	return rc == -EAGAIN ? wait_for_room(queue, item, deadline) : rc;
 }
 
@@ -830,10 +1031,14 @@ queue_push_n(struct queue_bounded *queue, void *const *items, int n)
 {
 	/* Relaxed, both: a guess, made to decide on sampling only. */
 	uint64_t tail = queue_impl_load_rlx(&queue->ring.tail);
-	bool probed = n > 0 && (tail & queue_impl_load_rlx(&queue->sample_mask)) == 0 &&
+	bool probed = n > 0 && (tail & queue_impl_load_rlx(sample_mask_of(queue))) == 0 &&
 		      set_probe(queue, tail);
-	int rc = (int)queue_ring_push_n(&queue->ring, items, n);
+	int rc = queue->spill && n > 0 ? way_to_ring(queue->spill) : 0;
 
+	if (rc == 0)
+		rc = (int)queue_ring_push_n(&queue->ring, items, n);
+	else if (rc == -EAGAIN)
+		rc = 0;
 	if (rc > 0)
 		wake_consumer(queue);
 	else if (probed)
@@ -845,9 +1050,24 @@ queue_push_n(struct queue_bounded *queue, void *const *items, int n)
 	return rc;
 }
 
+/* QUEUE_SPILL: pushes are refused from now on. False: not all has come from the log yet. */
+static bool
+close_log(struct queue_impl_spill *spill)
+{
+	uint32_t state = queue_impl_load32_acq(&spill->state);
+
+	while (!(state & QUEUE_IMPL_SPILL_CLOSED) &&
+	       !queue_impl_cas32_acq_rel(&spill->state, &state, state | QUEUE_IMPL_SPILL_CLOSED))
+		continue;
+	return !(state & QUEUE_IMPL_SPILL_ACTIVE);
+}
+
 int
 queue_close(struct queue_bounded *queue)
 {
+	/* Who moves the last item from the log comes here again. */
+	if (queue->spill && !close_log(queue->spill))
+		return 0;
 	queue_ring_close(&queue->ring);
 	queue_impl_fence_full(); /* WAIT1 notifier */
 	if (queue_impl_event_is_watched(&queue->not_empty))
@@ -914,6 +1134,10 @@ queue_stats(const struct queue_bounded *queue, struct queue_stats *out)
 		     queue_impl_load_rlx(&queue->not_full.waits);
 	out->wakes = queue_impl_load_rlx(&queue->not_empty.wakes) +
 		     queue_impl_load_rlx(&queue->not_full.wakes);
+	if (queue->spill) {
+		out->spilled = queue_impl_load_rlx(&queue->spill->spilled);
+		out->backlog = queue_impl_load_rlx(&queue->spill->backlog);
+	}
 	/* Where pops are not all that takes items out they are counted; neither ever goes back. */
 	if (is_counted(queue))
 		out->popped = queue_impl_load_rlx(&queue->delivered);
@@ -922,7 +1146,9 @@ queue_stats(const struct queue_bounded *queue, struct queue_stats *out)
 		out->popped = ring.popped;
 	out->capacity = ring.capacity;
 	out->depth = ring.depth;
-	out->closed = ring.closed;
+	out->closed = ring.closed ||
+		      (queue->spill && (queue_impl_load32_rlx(&queue->spill->state) &
+					QUEUE_IMPL_SPILL_CLOSED)); /* relaxed: a figure */
 	out->pushed = ring.pushed;
 	return 0;
 }
@@ -951,6 +1177,8 @@ queue_reason_name(enum queue_reason reason)
 		return "stopped";
 	case QUEUE_FAILED:
 		return "failed";
+	case QUEUE_SPILLED:
+		return "spilled";
 	default:
 		return "unknown";
 	}

@@ -31,7 +31,8 @@ bool queue_impl_is_waited_in(const struct queue_bounded *queue);
 
 /*
  * Would a pop not wait, because an item is there or the queue is closed? Exact: at one instant
- * during the call it was so. `queue` is a struct queue_bounded, which is only looked at.
+ * during the call it was so. `queue` is a struct queue_bounded, which is only looked at; what is in a
+ * log comes to the ring for that.
  */
 bool queue_impl_is_ready(const void *queue);
 

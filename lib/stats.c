@@ -32,6 +32,8 @@ static const struct figure {
 	FIGURE("expired_total", "counter", expired, "Items dropped after their deadline."),
 	FIGURE("closed_rejected_total", "counter", closed_rejected,
 	       "Pushes refused because of a closed queue."),
+	FIGURE("spilled_total", "counter", spilled, "Items stored in the log."),
+	FIGURE("backlog", "gauge", backlog, "Items in the log."),
 	FIGURE("waits_total", "counter", waits, "Times a thread went to sleep."),
 	FIGURE("wakes_total", "counter", wakes, "Times a thread was woken."),
 #undef FIGURE
@@ -116,7 +118,7 @@ static const struct cell {
 	{                                                                                          \
 #field, offsetof(struct queue_stats, field)                                        \
 	}
-	{CELL(depth), CELL(capacity), {NULL, 0}, {NULL, 0}},
+	{CELL(depth), CELL(capacity), CELL(backlog), CELL(spilled)},
 	{CELL(pushed), CELL(popped), CELL(evicted), CELL(expired)},
 	{CELL(rejected), CELL(discarded), CELL(ran), CELL(closed_rejected)},
 	{CELL(waits), CELL(wakes), {NULL, 0}, {NULL, 0}},

@@ -9,7 +9,8 @@
  *
  * Progress.     try_push, try_pop, push_n and stats are lock-free; so is push but for QUEUE_BLOCK.
  *               push (QUEUE_BLOCK), push_until, pop, pop_until and pop_n wait: they spin for
- *               some microseconds, then sleep in the kernel.
+ *               some microseconds, then sleep in the kernel. With QUEUE_SPILL push waits for the
+ *               disk, and all pops may: see queue_spill(3).
  * Concurrency.                push  pop  close  stats  init, fini, destroy    (X = keep them apart)
  *               push           -     -     -      -     X
  *               pop            -     -     -      -     X
@@ -21,13 +22,15 @@
  *               open, full           by policy            0        0
  *               closed, items left   -EPIPE               0        0
  *               closed, drained      -EPIPE               -EPIPE   -EPIPE
- * Invariants.   I1  An item whose push returned 0 is popped, or given to on_drop, exactly once.
+ * Invariants.   I1  An item whose push returned 0 is popped, or given to on_drop, exactly once; with
+ *                   QUEUE_SPILL, what was decoded from the log in the place of those stored there.
  *               I2  Those of queue_ring and queue_stats.
  * Ordering.     Those of queue_ring and of the event count (impl/wait.h), and
  *               QUEUE1  push: a probe's time -> pop: reads it        via probe_position
  *               QUEUE2  waiter: last access -> fini: frees           via waiting_to_push,
  *                                                                        waiting_to_pop
  *               DESCRIPTOR2  queue_fd: the number -> push, pop: use it   via not_empty, careful
+ *               SPILL1  pop: items moved from the log -> push: goes behind   via spill->state
  */
 #include <conveyor/alloc.h>
 #include <conveyor/clock.h>
@@ -50,7 +53,7 @@ enum queue_policy {
 	QUEUE_CALLER_RUNS,    /* calls options.run on this thread, returns QUEUE_RAN */
 	QUEUE_DISCARD,	      /* gives the item to on_drop, returns QUEUE_DISCARDED */
 	QUEUE_DISCARD_OLDEST, /* gives the oldest to on_drop, pushes, returns QUEUE_EVICTED */
-	QUEUE_SPILL	      /* reserved; refused with -EINVAL */
+	QUEUE_SPILL	      /* stores it in options.log, from where it comes back in its turn */
 };
 
 /* Why on_drop got an item; the first three are also what queue_push returns then. */
@@ -61,10 +64,12 @@ enum queue_reason {
 	QUEUE_EXPIRED,	 /* its deadline had passed when it was popped */
 	QUEUE_DESTROYED, /* it was inside when the queue was destroyed */
 	QUEUE_STOPPED,	 /* it was inside when its pool was told to discard */
-	QUEUE_FAILED	 /* its pool's handler failed and no dead-letter queue took it */
+	QUEUE_FAILED,	 /* its pool's handler failed and no dead-letter queue took it */
+	QUEUE_SPILLED	 /* it is stored in the log: this copy of it is not needed any more */
 };
 
 struct queue_bounded;
+struct queue_log;
 
 /* All zero is the default, but for the capacity, which must be given. */
 struct queue_options {
@@ -82,10 +87,19 @@ struct queue_options {
 	void (*run)(void *item, void *context);
 	/* An item's deadline, 0 for none. Called by pops, for items they have taken. */
 	uint64_t (*deadline_of)(const void *item);
-	void *context; /* for on_drop, run and clock */
+	void *context; /* for on_drop, run, clock, encode and decode */
 
 	const struct queue_allocator *allocator; /* NULL: queue_allocator_libc */
 	queue_clock_fn *clock;			 /* NULL: queue_now */
+
+	/* QUEUE_SPILL, which needs these three and on_drop: a log that nobody else uses, */
+	struct queue_log *log;
+	/* what writes an item's bytes: how many there are, at most size of them; or an error number; */
+	ptrdiff_t (*encode)(const void *item, void *buffer, size_t size, void *context);
+	/* and what makes an item of them: 0, or an error number. It must not call the queue. */
+	int (*decode)(const void *data, size_t length, void **item, void *context);
+	uint64_t high; /* with so many items in memory queue_push goes to the log; 0: capacity */
+	uint64_t low;  /* with so few they come back; less than high; 0: half of it */
 };
 
 /* The bytes a queue takes in caller memory; 0 when the options are not valid. */
@@ -93,17 +107,19 @@ size_t queue_footprint(const struct queue_options *options);
 
 /*
  * Makes an open, empty queue in the caller's memory: `size` bytes, at least the footprint, aligned
- * to QUEUE_RING_ALIGNMENT. -EINVAL when anything is not valid; nothing is written then.
+ * to QUEUE_RING_ALIGNMENT. -EINVAL when anything is not valid; nothing is written then. QUEUE_SPILL
+ * allocates, and opens a reader: -ENOMEM; -EBUSY: the log is another queue's; -EIO, -EILSEQ.
  */
 int queue_init(struct queue_bounded *queue, size_t size, const struct queue_options *options);
 
 /*
  * Ends a queue made by init; items left go to on_drop(QUEUE_DESTROYED). -EBUSY, and nothing is
- * done, while a thread waits inside, or when items are left and there is no on_drop.
+ * done, while a thread waits inside, or when items are left and there is no on_drop. Items in the log
+ * stay there, and those that came from it as well; -ENOMEM, and nothing is done: QUEUE_SPILL.
  */
 int queue_fini(struct queue_bounded *queue);
 
-/* Allocates and inits. -EINVAL, -ENOMEM; *out is written on success only. */
+/* Allocates and inits. -EINVAL, -ENOMEM, or as init; *out is written on success only. */
 int queue_create(struct queue_bounded **out, const struct queue_options *options);
 
 /* As fini, and frees the memory; NULL is allowed. */
@@ -113,16 +129,16 @@ int queue_destroy(struct queue_bounded *queue);
  * Appends an item of any value. 0: the queue has it. When full, what the policy says: -EAGAIN
  * (the item is still the caller's) or a positive enum queue_reason. -EPIPE: closed, and -EDEADLK:
  * QUEUE_BLOCK would wait for the very pool this thread works in; in both the item is still the
- * caller's.
+ * caller's. So it is with what QUEUE_SPILL's encode and queue_log_append answer.
  */
 static inline int queue_push(struct queue_bounded *queue, void *item);
 
-/* Never waits, never drops: 0, -EAGAIN when full, -EPIPE when closed. */
+/* Never waits, never drops, never spills: 0, -EAGAIN when full, -EPIPE when closed. */
 static inline int queue_try_push(struct queue_bounded *queue, void *item);
 
 /*
  * Waits for room, whatever the policy, until the deadline: 0, -ETIMEDOUT, -EPIPE. With QUEUE_NEVER
- * also -EDEADLK, as push.
+ * also -EDEADLK, as push. With QUEUE_SPILL as push, but it waits for room in the log until then.
  */
 int queue_push_until(struct queue_bounded *queue, void *item, uint64_t deadline);
 
@@ -134,7 +150,8 @@ int queue_push_n(struct queue_bounded *queue, void *const *items, int n);
 
 /*
  * Takes the oldest item, waiting for one: 0; -EPIPE: closed and drained. Here and below *item is
- * written on success only.
+ * written on success only. With QUEUE_SPILL also what decode or queue_log_read_n answers: the next
+ * item cannot be had from the log now.
  */
 static inline int queue_pop(struct queue_bounded *queue, void **item);
 

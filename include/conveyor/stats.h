@@ -6,7 +6,9 @@
  * queue_stats: what a bounded queue tells about itself, and two ways to write it down.
  * See queue_stats(3).
  *
- * Invariant.    I1  pushed == popped + evicted + expired + depth, at rest.
+ * Invariant.    I1  pushed == popped + evicted + expired + depth, at rest. An item that was in a log
+ *                   counts as pushed when it has come from there: pushed + backlog are those that
+ *                   went in, and were there when the queue was made.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -29,8 +31,10 @@ struct queue_stats {
 	uint64_t ran;		  /* items run by their producer, QUEUE_CALLER_RUNS */
 	uint64_t expired;	  /* items whose deadline had passed when they were popped */
 	uint64_t closed_rejected; /* pushes refused because the queue was closed */
-	uint64_t waits;		  /* times a thread went to sleep in the kernel */
-	uint64_t wakes;		  /* times a thread was woken there */
+	uint64_t spilled;	  /* items stored in the log, QUEUE_SPILL */
+	uint64_t backlog; /* items in the log now; of those from before the queue was made, 1 */
+	uint64_t waits;	  /* times a thread went to sleep in the kernel */
+	uint64_t wakes;	  /* times a thread was woken there */
 
 	/* Time from push to pop, sampled; an upper bound, at most 12.5 % above the true figure. */
 	uint64_t sojourn_samples;

@@ -74,6 +74,20 @@ deadline_of(const void *item)
 	return 0;
 }
 
+static ptrdiff_t
+encode(const void *item, void *buffer, size_t size, void *context)
+{
+	(void)item, (void)buffer, (void)size, (void)context;
+	return 0;
+}
+
+static int
+decode(const void *data, size_t length, void **item, void *context)
+{
+	(void)data, (void)length, (void)item, (void)context;
+	return 0;
+}
+
 static int
 handle(void *item, void *context)
 {
@@ -172,6 +186,16 @@ set_right(void)
 	index_said = -7;
 	for (size_t i = 0; i < COUNT(several); i++)
 		several[i] = queue;
+}
+
+/* What is wrong is found before the log is looked at, so there need not be one. */
+static void
+spill(void)
+{
+	queue_options.policy = QUEUE_SPILL;
+	queue_options.log = (struct queue_log *)(void *)&untouched;
+	queue_options.encode = encode;
+	queue_options.decode = decode;
 }
 
 /* ---- The calls -------------------------------------------------------------------------------- */
@@ -445,6 +469,22 @@ struct row {
 	  queue_options.flags = QUEUE_SINGLE_CONSUMER | QUEUE_SINGLE_PRODUCER)                     \
 	X(queue_deadline_no_drop, queue_options.deadline_of = deadline_of;                         \
 	  queue_options.on_drop = NULL)                                                            \
+	X(queue_spill_no_log, spill(); queue_options.log = NULL)                                   \
+	X(queue_spill_no_encode, spill(); queue_options.encode = NULL)                             \
+	X(queue_spill_no_decode, spill(); queue_options.decode = NULL)                             \
+	X(queue_spill_no_drop, spill(); queue_options.on_drop = NULL)                              \
+	X(queue_spill_high_above, spill(); queue_options.high = 5)                                 \
+	X(queue_spill_low_equal, spill(); queue_options.low = 4)                                   \
+	X(queue_spill_low_above_high, spill(); queue_options.high = 2; queue_options.low = 3)      \
+	X(queue_spill_low_overflows, spill(); queue_options.low = UINT64_MAX)                      \
+	X(queue_spill_producer, spill(); queue_options.flags = QUEUE_SINGLE_PRODUCER)              \
+	X(queue_spill_both, spill();                                                               \
+	  queue_options.flags = QUEUE_SINGLE_PRODUCER | QUEUE_SINGLE_CONSUMER)                     \
+	X(queue_log_unused, queue_options.log = (void *)&untouched)                                \
+	X(queue_encode_unused, queue_options.encode = encode)                                      \
+	X(queue_decode_unused, queue_options.decode = decode)                                      \
+	X(queue_high_unused, queue_options.high = 2)                                               \
+	X(queue_low_unused, queue_options.low = 1)                                                 \
 	X(queue_no_allocate, queue_options.allocator = &no_allocate)                               \
 	X(queue_no_release, queue_options.allocator = &no_release)                                 \
 	X(bucket_options_null, bucket_given = NULL)                                                \
@@ -563,7 +603,15 @@ static const struct row rows[] = {
 		ROW(call, queue_no_run), ROW(call, queue_discard_no_drop),                         \
 		ROW(call, queue_oldest_no_drop), ROW(call, queue_oldest_single),                   \
 		ROW(call, queue_oldest_both), ROW(call, queue_deadline_no_drop),                   \
-		ROW(call, queue_no_allocate), ROW(call, queue_no_release)
+		ROW(call, queue_no_allocate), ROW(call, queue_no_release),                         \
+		ROW(call, queue_spill_no_log), ROW(call, queue_spill_no_encode),                   \
+		ROW(call, queue_spill_no_decode), ROW(call, queue_spill_no_drop),                  \
+		ROW(call, queue_spill_high_above), ROW(call, queue_spill_low_equal),               \
+		ROW(call, queue_spill_low_above_high), ROW(call, queue_spill_low_overflows),       \
+		ROW(call, queue_spill_producer), ROW(call, queue_spill_both),                      \
+		ROW(call, queue_log_unused), ROW(call, queue_encode_unused),                       \
+		ROW(call, queue_decode_unused), ROW(call, queue_high_unused),                      \
+		ROW(call, queue_low_unused)
 	QUEUE_ROWS(create),
 	QUEUE_ROWS(init),
 	QUEUE_ROWS(footprint),
@@ -750,6 +798,9 @@ Test(misuse, is_all_that_is_refused, .timeout = 60)
 		/* A pool that is told to stop may need longer than no time. */
 		cr_assert(rc >= 0 || rc == -ETIMEDOUT, "%d: %d", (int)i, rc);
 	}
+	set_right();
+	spill();
+	cr_assert_eq(footprint(), 0);
 	for (size_t i = 0; i < COUNT(creates); i++) {
 		set_right();
 		if (creates[i] == pool_create)

@@ -174,7 +174,8 @@ static const struct refused {
 	{"no capacity", {.capacity = 0}},
 	{"too much capacity", {.capacity = QUEUE_CAPACITY_MAX + 1}},
 	{"very much too much capacity", {.capacity = UINT64_MAX}},
-	{"SPILL", {.capacity = 4, .policy = QUEUE_SPILL, .on_drop = on_drop, .run = run}},
+	{"SPILL without a log",
+	 {.capacity = 4, .policy = QUEUE_SPILL, .on_drop = on_drop, .run = run}},
 	{"a policy after the last", {.capacity = 4, .policy = (enum queue_policy)6}},
 	{"a negative policy", {.capacity = 4, .policy = (enum queue_policy) - 1}},
 	{"an unknown flag", {.capacity = 4, .flags = 4}},
@@ -1360,14 +1361,15 @@ Test(queue, reasons_are_positive_and_have_names)
 		{QUEUE_DESTROYED, "destroyed"},
 		{QUEUE_STOPPED, "stopped"},
 		{QUEUE_FAILED, "failed"},
+		{QUEUE_SPILLED, "spilled"},
 		{(enum queue_reason)0, "unknown"},
-		{(enum queue_reason)8, "unknown"},
+		{(enum queue_reason)9, "unknown"},
 		{(enum queue_reason) - 1, "unknown"},
 	};
 
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		cr_assert_eq(strcmp(queue_reason_name(names[i].reason), names[i].name), 0);
-		cr_assert(i >= 7 || names[i].reason > 0);
+		cr_assert(i >= 8 || names[i].reason > 0);
 	}
 }
 

@@ -29,6 +29,8 @@ static const struct queue_stats sample = {
 	.ran = 19,
 	.expired = 777,
 	.closed_rejected = 20,
+	.spilled = 23,
+	.backlog = 5,
 	.waits = 21,
 	.wakes = 22,
 	.sojourn_samples = 5000,
@@ -74,8 +76,8 @@ Test(stats, print_shows_every_figure_in_a_few_aligned_lines)
 		strcmp(text,
 		       "depth      12   pushed  123456789   rejected        17   waits 21\n"
 		       "capacity 1024   popped  123450000   discarded       18   wakes 22\n"
-		       "                evicted      6000   ran             19\n"
-		       "                expired       777   closed_rejected 20\n"
+		       "backlog     5   evicted      6000   ran             19\n"
+		       "spilled    23   expired       777   closed_rejected 20\n"
 		       "sojourn p50 850 ns   p90 1.25 us   p99 12.5 ms   max 123 s   (5000 samples)\n"),
 		0, "%s", text);
 	free(text);
@@ -88,8 +90,8 @@ Test(stats, print_says_that_a_queue_is_closed_and_that_nothing_was_sampled)
 
 	cr_assert_eq(strcmp(text, "depth    0   pushed  0   rejected        0   waits 0\n"
 				  "capacity 1   popped  0   discarded       0   wakes 0\n"
-				  "             evicted 0   ran             0\n"
-				  "             expired 0   closed_rejected 0\n"
+				  "backlog  0   evicted 0   ran             0\n"
+				  "spilled  0   expired 0   closed_rejected 0\n"
 				  "sojourn not sampled yet   closed\n"),
 		     0, "%s", text);
 	free(text);
@@ -164,6 +166,8 @@ Test(stats, prometheus_writes_help_type_and_value_of_every_figure)
 		"# TYPE shop:orders_2_expired_total counter\nshop:orders_2_expired_total 777\n",
 		"# TYPE shop:orders_2_closed_rejected_total counter\n"
 		"shop:orders_2_closed_rejected_total 20\n",
+		"# TYPE shop:orders_2_spilled_total counter\nshop:orders_2_spilled_total 23\n",
+		"# TYPE shop:orders_2_backlog gauge\nshop:orders_2_backlog 5\n",
 		"# TYPE shop:orders_2_waits_total counter\nshop:orders_2_waits_total 21\n",
 		"# TYPE shop:orders_2_wakes_total counter\nshop:orders_2_wakes_total 22\n",
 		"# TYPE shop:orders_2_sojourn_seconds summary\n"

@@ -15,6 +15,9 @@
 #define QUEUE_IMPL_CAREFUL_COUNTED                                                                 \
 	1u /* items leave otherwise than by pops: those are counted then */
 #define QUEUE_IMPL_CAREFUL_WATCHED 2u /* there is a descriptor; set once, for good */
+#define QUEUE_IMPL_CAREFUL_SPILL 4u   /* there may be items in a log */
+
+struct queue_impl_spill;
 
 struct queue_bounded {
 	/* read-only after init */
@@ -28,10 +31,12 @@ struct queue_bounded {
 	enum queue_policy policy;
 	uint32_t careful; /* QUEUE_IMPL_CAREFUL_; written once more when the descriptor is made */
 	uint32_t fence;	  /* neither a locked instruction nor membarrier(2) orders: use fences */
+	struct queue_impl_spill *spill; /* QUEUE_SPILL; else NULL */
 
 	/* read by every push; written by consumers that wait, and when the sampling rate adapts */
 	struct queue_impl_event not_empty queue_impl_aligned(QUEUE_IMPL_APART);
-	uint64_t sample_mask; /* a push at a tail with these bits zero carries a probe */
+	/* A push at a tail with these bits zero carries a probe. 0 with QUEUE_SPILL, see lib/queue.c. */
+	uint64_t sample_mask;
 
 	/* read by every pop; written by producers that wait, and by probes */
 	struct queue_impl_event not_full queue_impl_aligned(QUEUE_IMPL_APART);
@@ -60,7 +65,7 @@ struct queue_bounded {
 int queue_impl_push_sampled(struct queue_bounded *queue, void *item);
 void queue_impl_push_wake(struct queue_bounded *queue);
 int queue_impl_push_refused(struct queue_bounded *queue, void *item, int rc);
-int queue_impl_push_counted(struct queue_bounded *queue, int rc);
+int queue_impl_try_push_refused(struct queue_bounded *queue, void *item, int rc);
 void queue_impl_pop_care(struct queue_bounded *queue, uint64_t position, bool delivered);
 int queue_impl_pop_careful(struct queue_bounded *queue, void **item);
 int queue_impl_pop_wait(struct queue_bounded *queue, void **item, uint64_t deadline);
@@ -107,7 +112,7 @@ queue_try_push(struct queue_bounded *queue, void *item)
 {
 	int rc = queue_impl_push_once(queue, item);
 
-	return rc == 0 ? 0 : queue_impl_push_counted(queue, rc);
+	return rc == 0 ? 0 : queue_impl_try_push_refused(queue, item, rc);
 }
 
 queue_impl_inline int
