@@ -33,6 +33,7 @@ static uint32_t decode_fails; /* the same, positive */
 static uintptr_t bad_item;
 static size_t item_size = sizeof(uint64_t); /* bytes it is encoded in */
 static uint64_t encodes;
+static void (*when_decoded)(uintptr_t n);
 static char context;
 
 static const struct queue_log_options small = {.segment_size = SIZE, .staging_size = 4 * SIZE};
@@ -78,6 +79,8 @@ decode(const void *data, size_t length, void **item, void *given)
 	cr_assert_eq(length, item_size, "%zu bytes", length);
 	cr_assert_eq((uintptr_t)data % 8, 0);
 	memcpy(&n, data, sizeof n);
+	if (when_decoded)
+		when_decoded((uintptr_t)n);
 	if (queue_impl_load32_acq(&decode_fails) != 0 && n == bad_item)
 		return -EPROTO;
 	for (size_t i = sizeof n; i < length; i++)
@@ -744,6 +747,7 @@ Test(spill, a_log_that_fails_leaves_a_queue_in_memory)
 	cr_assert_eq(queue_push(queue, number(9)), -EIO);
 	cr_assert_eq(queue_push(queue, number(9)), -EIO);
 	cr_assert_eq(drops[QUEUE_SPILLED], 4);
+	cr_assert_eq(stats().backlog, 4);
 	pop(1, 8);
 	pop_nothing(-EAGAIN);
 	cr_assert_eq(stats().backlog, 0);
@@ -800,6 +804,30 @@ Test(spill, a_sleeper_is_woken_by_what_is_spilled)
 	cr_assert_eq((intptr_t)rc, 0);
 	cr_assert_eq(item, number(4));
 	cr_assert_eq(stats().spilled, 3);
+	end();
+}
+
+/* Pushes that have stored their items, and were stopped before they looked whether to move them. */
+Test(spill, a_pop_that_moves_items_wakes_who_sleeps, .timeout = 60)
+{
+	pthread_t threads[2];
+	void *item, *items[2] = {NULL}, *rc;
+
+	begin(4);
+	push(1, 9);
+	pop(1, 9);
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(pthread_create(&threads[i], NULL, pop_one, &items[i]), 0);
+	wait_for_sleepers(2);
+	for (uint64_t n = 10; n <= 12; n++)
+		cr_assert_eq(queue_log_append(queue_log, &n, sizeof n, NULL), 0);
+	queue_impl_store32_rel(&queue->spill->state, QUEUE_IMPL_SPILL_ACTIVE);
+	cr_assert_eq(queue_try_pop(queue, &item), 0);
+	for (int i = 0; i < 2; i++) {
+		pthread_join(threads[i], &rc);
+		cr_assert_eq((intptr_t)rc, 0);
+	}
+	cr_assert_eq((uintptr_t)item + (uintptr_t)items[0] + (uintptr_t)items[1], 33);
 	end();
 }
 
@@ -933,6 +961,9 @@ Test(spill, a_pool_goes_on_when_an_error_has_gone)
 	usleep(1000);
 	cr_assert_eq(queue_impl_load_rlx(&handled), 9);
 	queue_impl_store32_rel(&decode_fails, 0);
+	while (queue_impl_load_rlx(&handled) < 20 && queue_now() < give_up)
+		usleep(100);
+	cr_assert_eq(queue_impl_load_rlx(&handled), 20);
 	cr_assert_eq(queue_pool_stop(pool, QUEUE_POOL_DRAIN, queue_after_ms(PATIENCE)), 0);
 	cr_assert_eq(handled, 20);
 	cr_assert_eq(queue_pool_destroy(pool), 0);
@@ -955,6 +986,127 @@ Test(spill, a_pool_that_stops_does_not_wait_for_what_cannot_be_read)
 	cr_assert_eq(queue_pool_destroy(pool), 0);
 	cr_assert_eq(stats().backlog, 11);
 	decode_fails = 0;
+	end();
+}
+
+/* ---- Who stops ---------------------------------------------------------------------------------- */
+
+/* What a push does that has found nothing in the log, and was stopped for long then. */
+static int
+push_late(uintptr_t n)
+{
+	return queue_impl_ring_push(&queue->ring, number(n)).rc;
+}
+
+Test(spill, a_late_push_goes_before_what_was_pushed_meanwhile)
+{
+	begin(4);
+	push(1, 20);
+	pop(1, 1);
+	cr_assert_eq(push_late(100), 0);
+	pop(2, 4);
+	pop(100, 100);
+	pop(5, 20);
+	pop_nothing(-EAGAIN);
+	end();
+}
+
+static void
+take_the_room(uintptr_t n)
+{
+	if (n == 6)
+		while (push_late(100) == 0)
+			continue;
+}
+
+Test(spill, an_item_that_finds_its_room_taken_waits_for_the_next)
+{
+	begin(4);
+	push(1, 9);
+	when_decoded = take_the_room;
+	pop(1, 5);
+	pop(100, 100);
+	pop(6, 9);
+	pop_nothing(-EAGAIN);
+	cr_assert_eq(stats().backlog, 0);
+	cr_assert_eq(is_active(), false);
+	end();
+}
+
+Test(spill, an_item_that_waits_for_room_is_not_lost_by_destroy)
+{
+	struct queue_options options;
+
+	begin(4);
+	push(1, 9);
+	when_decoded = take_the_room;
+	pop(1, 3);
+	when_decoded = NULL;
+	cr_assert_eq(queue_destroy(queue), 0);
+	/* 4, 5, the late one, and 6. */
+	cr_assert_eq(drops[QUEUE_DESTROYED], 4);
+	cr_assert_eq(last_dropped[QUEUE_DESTROYED], 6);
+	options = options_of(4);
+	create(&options);
+	pop(5, 9);
+	end();
+}
+
+Test(spill, a_push_that_is_late_for_close_is_popped_or_refused)
+{
+	begin(4);
+	push(1, 9);
+	pop(1, 1);
+	cr_assert_eq(queue_close(queue), 0);
+	cr_assert_eq(push_late(100), 0);
+	pop(2, 4);
+	pop(100, 100);
+	pop(5, 9);
+	pop_nothing(-EPIPE);
+	cr_assert_eq(push_late(101), -EPIPE);
+	pop_nothing(-EPIPE);
+	end();
+}
+
+static uint32_t stopped, may_go_on;
+
+static void
+stop_here(uintptr_t n)
+{
+	if (n != 7)
+		return;
+	queue_impl_store32_rel(&stopped, 1);
+	while (!queue_impl_load32_acq(&may_go_on))
+		usleep(100);
+}
+
+Test(spill, who_stops_while_moving_items_holds_up_neither_close_nor_try_push)
+{
+	uint64_t give_up = queue_after_ms(PATIENCE);
+	pthread_t thread;
+	void *item = NULL, *rc;
+
+	begin(6);
+	push(1, 20);
+	pop(1, 2);
+	when_decoded = stop_here;
+	/* It takes 3, and moves from 7 on. */
+	cr_assert_eq(pthread_create(&thread, NULL, pop_one, &item), 0);
+	while (!queue_impl_load32_acq(&stopped) && queue_now() < give_up)
+		usleep(100);
+	cr_assert_eq(stopped, 1);
+	cr_assert_eq(queue_try_push(queue, number(21)), -EAGAIN);
+	cr_assert_eq(queue_push_n(queue, (void *[]){number(21)}, 1), 0);
+	cr_assert_eq(stats().depth, 3);
+	cr_assert_eq(stats().backlog, 14);
+	cr_assert_eq(queue_close(queue), 0);
+	cr_assert_eq(queue_push(queue, number(21)), -EPIPE);
+	queue_impl_store32_rel(&may_go_on, 1);
+	pthread_join(thread, &rc);
+	cr_assert_eq((intptr_t)rc, 0);
+	cr_assert_eq(item, number(3));
+	pop(4, 20);
+	pop_nothing(-EPIPE);
 	end();
 }
 
