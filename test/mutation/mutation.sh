@@ -29,6 +29,7 @@
 # A check is what must fail:
 #
 #   [c11|thread|address] unit PROGRAM [TEST]        of test/unit/PROGRAM.c, TEST as "suite/name"
+#   [c11|thread|address] fault PROGRAM [TEST]       of test/fault/PROGRAM.c
 #   [c11|thread|address] stress PROGRAM ARGUMENTS   of test/stress/PROGRAM.c, for a second
 #   explore PROGRAM ARGUMENTS                       of test/model/explorer/explore_PROGRAM.c
 #
@@ -240,14 +241,14 @@ run_check()
 	$make -s --no-print-directory -C "$tree" BUILD=out PEERS=no MODEL_WARNINGS=-w CC="$cc" \
 		$settings "$out/$program" >"$tree/output" 2>&1 </dev/null || return 2
 	case $kind-$# in
-	unit-*)
+	unit-* | fault-*)
 		# The stand-in for Criterion takes parts of names and runs everything.
 		[ "$out" = out/thread ] || set -- --fail-fast ${1:+--filter "$1"}
 		;;
 	stress-*) set -- "$@" --seconds 1 ;;
 	esac
 	# shellcheck disable=SC2086
-	(cd "$tree" && exec timeout -k 5 "$limit" $run "$out/$program" "$@") \
+	(cd "$tree" && exec "$work/contain" "$limit" $run "$out/$program" "$@") \
 		>"$tree/output" 2>&1 </dev/null || return 1
 }
 
@@ -350,6 +351,8 @@ cat "$work"/list/*/by | sort -u | awk -v out="$work/checks.d/" '{
 	print >file
 	close(file)
 }'
+
+$cc -std=c11 -D_GNU_SOURCE -O1 -Wall -Wextra -o "$work/contain" "$here/contain.c" || exit
 
 trap 'trap "" TERM; kill 0; exit 1' INT TERM
 number=0
