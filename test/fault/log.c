@@ -40,6 +40,7 @@ live(struct disk *disk, int error)
 	struct queue_log_reader *reader = NULL;
 	struct queue_log *log = NULL;
 	static char buffer[8192];
+	uint64_t left_over = UINT64_MAX;
 	struct life life = {0};
 	char text[1000];
 	int rc, n;
@@ -62,8 +63,13 @@ live(struct disk *disk, int error)
 			continue;
 		n = queue_log_read_n(reader, messages, 8, buffer, sizeof buffer, 0);
 		cr_assert(n > 0 || n == -error || n == -EIO, "read: %d", n);
-		if (n > 4)
-			cr_assert_eq(queue_log_ack_n(reader, messages, 4), 4);
+		if (n <= 0)
+			continue;
+		/* The first of them the next time, so that files become free, and some are out. */
+		cr_assert_eq(queue_log_ack_n(reader, messages + 1, n - 1), n - 1);
+		if (left_over != UINT64_MAX)
+			cr_assert_eq(queue_log_ack(reader, left_over), 0);
+		left_over = messages[0].position;
 	}
 	life.closed = queue_log_close(log);
 	return life;

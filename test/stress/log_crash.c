@@ -209,6 +209,7 @@ verify_worker(struct world *world, const struct knowledge *before, const struct 
 	static _Thread_local bool came[MESSAGES];
 	struct queue_log_message messages[50];
 	uint32_t number = 0, appended = world->known.appended;
+	struct queue_log_reader_stats stats;
 	int n;
 
 	memset(came, 0, sizeof came);
@@ -229,6 +230,9 @@ verify_worker(struct world *world, const struct knowledge *before, const struct 
 	stress_check(n == -ETIMEDOUT, "read: %d", n);
 	for (uint32_t i = 0; i < appended; i++)
 		stress_check(came[i] || after->acknowledged[i], "number %u does not come", i);
+	/* No file has gone that it is not known to have done with. */
+	(void)queue_log_reader_stats(world->reader, &stats);
+	stress_check(stats.expired == 0, "%" PRIu64 " bytes were gone", stats.expired);
 }
 
 /* What is undecided: which of the halves that are known. */

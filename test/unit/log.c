@@ -1127,3 +1127,424 @@ Test(log, a_sync_that_has_to_wait_does_not_keep_a_processor_busy, .timeout = 60)
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
 }
+
+/* Some disks say only when a file is synced that there is no room for it. */
+Test(log, a_disk_that_is_full_when_a_file_is_synced_refuses)
+{
+	struct disk *disk = disk_new();
+	struct queue_log_stats stats;
+	struct queue_log *log;
+
+	/* The first file, and its header; then those that are made ready. */
+	disk_fail(disk, 's', 2, true, ENOSPC);
+	log = open_log(disk, &small);
+	cr_assert_eq(queue_log_append(log, "one", 3, NULL), -ENOSPC);
+	queue_log_stats(log, &stats);
+	cr_assert_eq(stats.failed, 0);
+	disk_fail(disk, 's', -1, false, 0);
+	append_soon(log, "one", 3);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+static uint64_t
+salt_of(struct disk *disk, uint64_t base)
+{
+	struct queue_impl_log_segment_header header = {0};
+	unsigned char bytes[QUEUE_IMPL_LOG_HEADER];
+	char name[QUEUE_IMPL_LOG_FILE_NAME];
+
+	queue_impl_log_file_name(name, base);
+	disk_read(disk, name, bytes, sizeof bytes, 0);
+	cr_assert_eq(queue_impl_log_read_header(bytes, &header), 0);
+	cr_assert_eq(header.base, base);
+	return header.salt;
+}
+
+Test(log, each_file_has_a_salt_of_its_own)
+{
+	static uint64_t positions[200], salts[4];
+
+	for (int i = 0; i < 4; i += 2) {
+		struct disk *disk = disk_new();
+		struct queue_log *log = open_log(disk, &small);
+
+		fill(log, 200, positions);
+		salts[i] = salt_of(disk, 0);
+		salts[i + 1] = salt_of(disk, SIZE - QUEUE_IMPL_LOG_HEADER);
+		cr_assert_eq(queue_log_close(log), 0);
+		disk_free(disk);
+	}
+	for (int i = 0; i < 4; i++)
+		for (int k = 0; k < i; k++)
+			cr_assert_neq(salts[i], salts[k], "%d and %d", i, k);
+}
+
+/* The process ends, not the machine; then the machine does. What was found counts as stored. */
+Test(log, what_was_not_synced_is_when_it_was_found)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new(), *left;
+	struct queue_log *log;
+	uint64_t position;
+
+	options.sync = QUEUE_LOG_NONE;
+	log = open_log(disk, &options);
+	position = append(log, "one");
+	cr_assert_leq(queue_log_durable(log), position);
+	left = disk_crash(disk, DISK_LOSE_NONE, 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+	log = open_log(left, &small);
+	cr_assert_gt(queue_log_durable(log), position);
+	log = crash(&left, log);
+	expect(open_reader(log, "a", NULL), "one", 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(left);
+}
+
+/* The same of a file's name, which it got just before. */
+Test(log, a_name_that_was_not_synced_is_when_it_was_found)
+{
+	struct queue_log_reader_options options = {.start = QUEUE_LOG_TAIL};
+	struct disk *disk = disk_new(), *left;
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_stats stats;
+	char text[1000] = {0};
+	int rc;
+
+	/* So that the next file is not on its way. */
+	do
+		queue_log_stats(log, &stats);
+	while (stats.spares < 2);
+	disk_fail(disk, 'd', 0, true, EIO);
+	do
+		rc = queue_log_append(log, text, sizeof text, NULL);
+	while (rc == 0);
+	cr_assert_eq(rc, -EIO, "%d", rc);
+	left = disk_crash(disk, DISK_LOSE_NONE, 0);
+	cr_assert_eq(queue_log_close(log), -EIO);
+	disk_free(disk);
+	log = open_log(left, &small);
+	queue_log_stats(log, &stats);
+	cr_assert_eq(stats.segments, 2);
+	append(log, "one");
+	log = crash(&left, log);
+	options.start = QUEUE_LOG_POSITION;
+	options.start_at = SIZE - QUEUE_IMPL_LOG_HEADER;
+	expect(open_reader(log, "a", &options), "one", 1);
+	cr_assert_eq(n_damages, 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(left);
+}
+
+/* After a sync that has failed the system shows what is not on the disk, and will not write it. */
+Test(log, what_a_failed_sync_has_left_is_written_again)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader;
+	struct queue_log_stats stats;
+
+	append(log, "one");
+	do
+		queue_log_stats(log, &stats);
+	while (stats.spares < 2);
+	disk_fail(disk, 's', 0, false, EIO);
+	cr_assert_eq(queue_log_append(log, "two", 3, NULL), -EIO);
+	cr_assert_eq(queue_log_close(log), -EIO);
+	log = open_log(disk, &small);
+	reader = open_reader(log, "a", NULL);
+	expect(reader, "one", 1);
+	expect(reader, "two", 1);
+	log = crash(&disk, log);
+	reader = open_reader(log, "b", NULL);
+	expect(reader, "one", 1);
+	expect(reader, "two", 1);
+	expect_nothing(reader);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* A log with one message, and behind its end a message of a batch that was torn. */
+static struct disk *
+make_torn(uint64_t *end, uint64_t offset)
+{
+	unsigned char bytes[QUEUE_IMPL_LOG_RECORD + 8] = {0};
+	struct disk *disk = disk_new(), *left;
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_stats stats;
+	uint64_t words[3];
+
+	append(log, "one");
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_log(disk, &small);
+	queue_log_stats(log, &stats);
+	*end = stats.ends;
+	/* What closing it would write is not there. */
+	left = disk_crash(disk, DISK_LOSE_ALL, 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+	queue_impl_log_make_record(words, salt_of(left, 0), *end + offset, QUEUE_IMPL_LOG_MESSAGE,
+				   0, "old", 3);
+	memcpy(bytes, words, sizeof words);
+	memcpy(bytes + sizeof words, "old", 3);
+	disk_spoil(left, FIRST, bytes, sizeof bytes, QUEUE_IMPL_LOG_HEADER + *end + offset);
+	return left;
+}
+
+/* New records that end where it begins: it must not be taken for the next one. */
+static void
+expect_cut(struct disk *disk, uint64_t end, uint64_t offset)
+{
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader;
+	struct queue_log_stats stats;
+
+	append(log, "newer...");
+	queue_log_stats(log, &stats);
+	cr_assert_eq(stats.ends, end + offset);
+	log = crash(&disk, log);
+	reader = open_reader(log, "a", NULL);
+	expect(reader, "one", 1);
+	expect(reader, "newer...", 1);
+	expect_nothing(reader);
+	cr_assert_eq(n_damages, 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* A record with 8 bytes, and DURABLE with the time. */
+#define NEWER 64
+
+Test(log, what_is_cut_off_does_not_come_back)
+{
+	uint64_t end;
+	struct disk *disk = make_torn(&end, NEWER);
+
+	expect_cut(disk, end, NEWER);
+}
+
+Test(log, what_is_cut_off_does_not_come_back_though_the_sync_failed)
+{
+	uint64_t end;
+	struct disk *disk = make_torn(&end, NEWER);
+	struct queue_log *log = NULL;
+
+	disk_fail(disk, 's', 0, false, EIO);
+	cr_assert_eq(queue_impl_log_open(&log, "log", &small, disk_table(disk)), -EIO);
+	/* Zeros are there to be seen now, and not on the disk. */
+	expect_cut(disk, end, NEWER);
+}
+
+Test(log, a_dead_letter_is_durable_before_it_is_done_with)
+{
+	struct queue_log_options lazy = small;
+	struct disk *disk = disk_new(), *other = disk_new();
+	struct queue_log *log = open_log(disk, &small), *dead;
+	struct queue_log_reader_options options = {.attempts = 1};
+	struct queue_log_reader *reader;
+
+	lazy.sync = QUEUE_LOG_NONE;
+	dead = open_log(other, &lazy);
+	options.dead_letters = dead;
+	reader = open_reader(log, "a", &options);
+	append(log, "poison");
+	cr_assert_eq(queue_log_nack(reader, expect(reader, "poison", 1), 0), 0);
+	expect_nothing(reader);
+	cr_assert_eq(queue_log_close(log), 0);
+	dead = crash(&other, dead);
+	expect(open_reader(dead, "a", NULL), "poison", 1);
+	cr_assert_eq(queue_log_close(dead), 0);
+	disk_free(disk);
+	disk_free(other);
+}
+
+Test(log, a_dead_letter_that_cannot_be_stored_is_kept)
+{
+	struct disk *disk = disk_new(), *other = disk_new();
+	struct queue_log *log = open_log(disk, &small), *dead = open_log(other, &small);
+	struct queue_log_reader_options options = {.attempts = 1, .dead_letters = dead};
+	struct queue_log_reader *reader = open_reader(log, "a", &options);
+	struct queue_log_reader_stats stats;
+	uint64_t position;
+
+	disk_fail(other, 'w', 0, true, EIO);
+	append(log, "poison");
+	position = expect(reader, "poison", 1);
+	cr_assert_eq(queue_log_nack(reader, position, 0), 0);
+	expect_nothing(reader);
+	queue_log_reader_stats(reader, &stats);
+	cr_assert_eq(stats.dead_lettered, 0);
+	cr_assert_eq(stats.out, 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	(void)queue_log_close(dead);
+	log = open_log(disk, &small);
+	cr_assert_eq(expect(open_reader(log, "a", NULL), "poison", 2), position);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+	disk_free(other);
+}
+
+/* What is known from before, and not read again, is written again, and kept when it is closed. */
+Test(log, what_was_acknowledged_out_of_order_is_known_until_it_is_read_again)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader = open_reader(log, "a", NULL);
+	uint64_t two;
+
+	append(log, "zero");
+	append(log, "one");
+	two = append(log, "two");
+	append(log, "three");
+	expect(reader, "zero", 1);
+	expect(reader, "one", 1);
+	expect(reader, "two", 1);
+	cr_assert_eq(queue_log_ack(reader, two), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_log(disk, &small);
+	reader = open_reader(log, "a", NULL);
+	cr_assert_eq(queue_log_ack(reader, expect(reader, "zero", 2)), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_log(disk, &small);
+	reader = open_reader(log, "a", NULL);
+	expect(reader, "one", 2);
+	cr_assert_eq(queue_log_reader_close(reader), 0);
+	reader = open_reader(log, "a", NULL);
+	cr_assert_eq(queue_log_ack(reader, expect(reader, "one", 3)), 0);
+	expect(reader, "three", 1);
+	expect_nothing(reader);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+static uint32_t holding; /* 1: the committer is to wait; 2: it does */
+
+static void
+hold(uint64_t position, void *context)
+{
+	(void)position;
+	(void)context;
+	if (queue_impl_load32_acq(&holding) != 1)
+		return;
+	queue_impl_store32_rel(&holding, 2);
+	while (queue_impl_load32_acq(&holding) == 2)
+		usleep(100);
+}
+
+/*
+ * A thread is stopped in the middle of an append, behind which the readers are written once more. Not
+ * before that is durable can the file go that says where they are.
+ */
+Test(log, a_file_that_says_where_readers_are_is_kept_until_another_does)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log *log;
+	struct queue_log_stats stats;
+	uint64_t position, hole, end = queue_after_ms(PATIENCE);
+	char text[4000] = {0};
+
+	options.retain_bytes = 1;
+	options.on_durable = hold;
+	log = open_log(disk, &options);
+	(void)open_reader(log, "slow", NULL);
+	do {
+		append(log, "x");
+		cr_assert_eq(queue_log_append(log, text, 1000, NULL), 0);
+		queue_log_stats(log, &stats);
+	} while (stats.ends < SIZE - QUEUE_IMPL_LOG_HEADER - 3000);
+	queue_impl_store32_rel(&holding, 1);
+	cr_assert_eq(queue_log_append_async(log, "x", 1, NULL), 0);
+	while (queue_impl_load32_acq(&holding) == 1)
+		usleep(100);
+	cr_assert_eq(queue_log_append_async(log, text, sizeof text, &position), 0);
+	cr_assert_geq(position, SIZE - QUEUE_IMPL_LOG_HEADER);
+	cr_assert_eq(queue_impl_log_reserve(log, 4, false, &hole), 0);
+	queue_impl_store32_rel(&holding, 0);
+	cr_assert_eq(queue_log_wait(log, position, QUEUE_NEVER), 0);
+	/* It has done what is done after a sync when it sleeps. */
+	while (queue_impl_load_rlx(&log->work.word) < QUEUE_IMPL_EVENT_ONE && queue_now() < end)
+		usleep(100);
+	queue_log_stats(log, &stats);
+	cr_assert_eq(stats.segments, 2);
+	struct disk *left = disk_crash(disk, DISK_LOSE_ALL, 0);
+
+	queue_impl_log_publish(log, hole, QUEUE_IMPL_LOG_MESSAGE, 0, "late", 4);
+	cr_assert_eq(queue_log_append(log, "x", 1, NULL), 0);
+	while (stats.segments > 1 && queue_now() < end)
+		queue_log_stats(log, &stats);
+	cr_assert_eq(stats.segments, 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+	log = open_log(left, &small);
+	cr_assert_eq(queue_log_reader_remove(log, "slow"), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(left);
+}
+
+Test(log, keeps_nothing_that_is_too_old)
+{
+	enum {
+		N = 200
+	};
+	static uint64_t positions[N];
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log_stats stats;
+	struct queue_log *log;
+
+	options.retain_age = 3600 * QUEUE_SECOND;
+	log = open_log(disk, &options);
+	(void)open_reader(log, "slow", NULL);
+	fill(log, N, positions);
+	append(log, "");
+	queue_log_stats(log, &stats);
+	cr_assert_eq(stats.begins, 0);
+	cr_assert_gt(stats.segments, 2);
+	cr_assert_eq(queue_log_close(log), 0);
+	options.retain_age = QUEUE_MILLISECOND;
+	log = open_log(disk, &options);
+	usleep(2000);
+	append(log, "");
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	queue_log_stats(log, &stats);
+	cr_assert_eq(stats.segments, 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* A file of another size is not taken for the next one: it would be too short. */
+Test(log, files_of_another_size_are_not_used_again)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader;
+	struct queue_log_message message;
+	char text[4000] = {0}, buffer[4000];
+	uint64_t end = queue_after_ms(PATIENCE), ends = 0;
+	struct queue_log_stats stats;
+
+	append(log, "one");
+	cr_assert_eq(queue_log_close(log), 0);
+	options.segment_size = 2 * SIZE;
+	log = open_log(disk, &options);
+	reader = open_reader(log, "a", NULL);
+	/* The old file goes, and then the others, one after the other. */
+	while (ends < 10 * SIZE && queue_now() < end) {
+		cr_assert_eq(queue_log_append(log, text, sizeof text, NULL), 0);
+		while (queue_log_read(reader, &message, buffer, sizeof buffer, 0) == 0)
+			cr_assert_eq(queue_log_ack(reader, message.position), 0);
+		queue_log_stats(log, &stats);
+		ends = stats.ends;
+	}
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	cr_assert_not(disk_has(disk, FIRST));
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_log(disk, &options);
+	cr_assert_eq(n_damages, 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}

@@ -117,13 +117,19 @@ without(uint64_t offset, const uint64_t *positions)
 }
 
 static void
-flip(struct disk *disk, uint64_t offset, int bit)
+flip_in(struct disk *disk, const char *name, uint64_t offset, int bit)
 {
 	unsigned char byte;
 
-	disk_read(disk, FILE_NAME, &byte, 1, offset);
+	disk_read(disk, name, &byte, 1, offset);
 	byte ^= (unsigned char)(1u << bit);
-	disk_spoil(disk, FILE_NAME, &byte, 1, offset);
+	disk_spoil(disk, name, &byte, 1, offset);
+}
+
+static void
+flip(struct disk *disk, uint64_t offset, int bit)
+{
+	flip_in(disk, FILE_NAME, offset, bit);
 }
 
 /* The records, bits [from, to) of them all; so that tests share them. */
@@ -355,14 +361,14 @@ make_files(struct disk *disk, int n)
 }
 
 static int
-count(struct queue_log *log)
+count(struct queue_log *log, const char *name)
 {
 	struct queue_log_reader *reader = NULL;
 	struct queue_log_message message;
 	char buffer[1000];
 	int n = 0;
 
-	cr_assert_eq(queue_log_reader_open(log, "a", NULL, &reader), 0);
+	cr_assert_eq(queue_log_reader_open(log, name, NULL, &reader), 0);
 	while (queue_log_read(reader, &message, buffer, sizeof buffer, 0) == 0) {
 		cr_assert_eq(queue_log_ack(reader, message.position), 0);
 		n++;
@@ -378,12 +384,28 @@ note_any(const struct queue_log_damage *seen, void *context)
 	damage.length = seen->length;
 }
 
+static const struct queue_log_options salvaging = {.segment_size = SIZE,
+						   .staging_size = 4 * SIZE,
+						   .flags = QUEUE_LOG_SALVAGE,
+						   .on_damage = note_any};
+
+/* The machine stops, and there is no damage any more: what was mended has been synced. */
+static struct queue_log *
+crash(struct disk **disk, struct queue_log *log)
+{
+	struct disk *left = disk_crash(*disk, DISK_LOSE_ALL, 0);
+
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(*disk);
+	*disk = left;
+	log = NULL;
+	cr_assert_eq(open_log(&log, left, 0), 0);
+	cr_assert_eq(damage.n, 0);
+	return log;
+}
+
 Test(log_damage, a_file_that_is_missing_is_one_gap)
 {
-	const struct queue_log_options options = {.segment_size = SIZE,
-						  .staging_size = 4 * SIZE,
-						  .flags = QUEUE_LOG_SALVAGE,
-						  .on_damage = note_any};
 	struct disk *disk = disk_new();
 	struct queue_log *log = make_files(disk, 200);
 	char name[QUEUE_IMPL_LOG_FILE_NAME];
@@ -393,14 +415,124 @@ Test(log_damage, a_file_that_is_missing_is_one_gap)
 	queue_impl_log_file_name(name, SIZE - QUEUE_IMPL_LOG_HEADER);
 	disk_remove(disk, name);
 	damage.n = 0;
-	cr_assert_eq(queue_impl_log_open(&log, "log", &options, disk_table(disk)), 0);
+	cr_assert_eq(queue_impl_log_open(&log, "log", &salvaging, disk_table(disk)), 0);
 	cr_assert_eq(damage.n, 1);
 	cr_assert_eq(damage.length, SIZE - QUEUE_IMPL_LOG_HEADER);
-	n = count(log);
+	n = count(log, "a");
 	/* About sixty are in a file. */
 	cr_assert(n > 130 && n < 150, "%d", n);
+	log = crash(&disk, log);
 	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log_damage, a_header_in_an_older_file_is_mended_for_good)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = make_files(disk, 200);
+
+	cr_assert_eq(queue_log_close(log), 0);
+	flip(disk, 20, 3);
+	cr_assert_eq(open_log(&log, disk, 0), -EILSEQ);
+	cr_assert_eq(damage.n, 1);
+	cr_assert_eq(open_log(&log, disk, QUEUE_LOG_SALVAGE), 0);
+	log = crash(&disk, log);
+	cr_assert_eq(count(log, "a"), 200);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* In a file that nobody looks into when the log is opened. */
+Test(log_damage, what_a_reader_finds_is_left_out_for_good)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = make_files(disk, 200);
+	int n;
+
+	cr_assert_eq(queue_log_close(log), 0);
+	flip(disk, QUEUE_IMPL_LOG_HEADER + 20000, 1);
 	cr_assert_eq(open_log(&log, disk, 0), 0);
+	n = count(log, "a");
+	cr_assert(n > 10 && n < 20, "%d", n);
+	cr_assert_geq(damage.n, 1);
+	cr_assert_eq(damage.salvaged, 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	damage.n = 0;
+	cr_assert_eq(queue_impl_log_open(&log, "log", &salvaging, disk_table(disk)), 0);
+	cr_assert_eq(damage.n, 0);
+	cr_assert_eq(count(log, "b"), 199);
+	cr_assert_eq(damage.n, 1);
+	log = crash(&disk, log);
+	cr_assert_eq(count(log, "c"), 199);
+	cr_assert_eq(damage.n, 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* Where the first record of a kind lies in a file, behind a position. */
+static uint64_t
+find_kind(struct disk *disk, uint64_t base, uint64_t from, enum queue_impl_log_kind kind)
+{
+	const struct queue_impl_disk *table = disk_table(disk);
+	struct queue_impl_log_segment_header header;
+	struct queue_impl_log_record record;
+	unsigned char bytes[QUEUE_IMPL_LOG_HEADER];
+	char name[QUEUE_IMPL_LOG_FILE_NAME];
+	struct queue_impl_log_scan scan;
+	int file;
+
+	queue_impl_log_file_name(name, base);
+	disk_read(disk, name, bytes, sizeof bytes, 0);
+	cr_assert_eq(queue_impl_log_read_header(bytes, &header), 0);
+	file = table->open(table->context, 0, name, QUEUE_IMPL_DISK_READ);
+	queue_impl_log_scan_init(&scan, table, &queue_allocator_libc);
+	queue_impl_log_scan_file(&scan, file, base, base + SIZE - QUEUE_IMPL_LOG_HEADER,
+				 header.salt);
+	do {
+		cr_assert_eq(queue_impl_log_scan_record(&scan, from, &record), 0);
+		from = queue_impl_log_scan_next(&scan, &record);
+	} while (record.kind != kind);
+	queue_impl_log_scan_fini(&scan);
+	table->close(table->context, file);
+	return record.position;
+}
+
+/*
+ * A file says where all readers are, but one of these records is damaged. Then it does not say so, and
+ * what the files before say counts: it is not as if there had been no such reader.
+ */
+Test(log_damage, a_reader_whose_record_is_damaged_is_where_it_was_before)
+{
+	uint64_t base = SIZE - QUEUE_IMPL_LOG_HEADER, at;
+	struct disk *disk = disk_new();
+	struct queue_log *log = make_files(disk, 30);
+	struct queue_log_reader *reader = NULL, *slow;
+	struct queue_log_message message;
+	char text[1000], name[QUEUE_IMPL_LOG_FILE_NAME];
+	uint64_t position = 0;
+
+	memset(text, 'x', sizeof text);
+	cr_assert_eq(count(log, "a"), 30);
+	/* This one needs the first file. */
+	cr_assert_eq(queue_log_reader_open(log, "slow", NULL, &slow), 0);
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	for (int i = 0; i < 40; i++) {
+		uint64_t *where = i == 0 ? &position : &at;
+
+		cr_assert_eq(queue_log_append(log, text, sizeof text, where), 0);
+	}
+	cr_assert_geq(at, base);
+	cr_assert_eq(queue_log_close(log), 0);
+	at = find_kind(disk, base, base, QUEUE_IMPL_LOG_READER);
+	cr_assert_lt(at, find_kind(disk, base, base, QUEUE_IMPL_LOG_COMPLETE));
+	queue_impl_log_file_name(name, base);
+	flip_in(disk, name, QUEUE_IMPL_LOG_HEADER + (at - base) + QUEUE_IMPL_LOG_RECORD, 0);
+	damage.n = 0;
+	cr_assert_eq(queue_impl_log_open(&log, "log", &salvaging, disk_table(disk)), 0);
+	cr_assert_eq(damage.n, 1);
+	cr_assert_eq(queue_log_reader_open(log, "a", NULL, &reader), 0);
+	cr_assert_eq(queue_log_read(reader, &message, text, sizeof text, 0), 0);
+	cr_assert_eq(message.position, position);
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
 }
