@@ -3,6 +3,8 @@
 
 #include "crc32c_impl.h"
 
+#include <conveyor/log.h>
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -54,7 +56,8 @@ queue_impl_log_is_file_name(const char *name, uint64_t *base)
 			return false;
 		*base = *base << 4 | (uint64_t)(digit - digits);
 	}
-	return strcmp(name + 16, ".log") == 0;
+	return strcmp(name + 16, ".log") == 0 && *base % 8 == 0 &&
+	       *base <= QUEUE_IMPL_LOG_POSITION_MAX;
 }
 
 /* Of the header's first bytes, whose own check is taken as zero. */
@@ -99,7 +102,8 @@ queue_impl_log_read_header(const unsigned char *bytes, struct queue_impl_log_seg
 	header->size = word_at(bytes + 32);
 	header->created = word_at(bytes + 40);
 	if (header->base % 8 != 0 || header->size % 8 != 0 ||
-	    header->size <= QUEUE_IMPL_LOG_HEADER || header->base > UINT64_MAX - header->size)
+	    header->size <= QUEUE_IMPL_LOG_HEADER || header->base > QUEUE_IMPL_LOG_POSITION_MAX ||
+	    header->size > QUEUE_IMPL_LOG_POSITION_MAX)
 		return -EILSEQ;
 	return 0;
 }
@@ -218,15 +222,31 @@ bytes_at(const struct queue_impl_log_scan *scan, uint64_t position)
 	return scan->buffer + (position - scan->from);
 }
 
+/* Name and exceptions are as long as it says, and no more than a reader has room for. */
+static bool
+is_reader(const struct queue_impl_log_record *record)
+{
+	uint16_t length;
+	uint32_t n;
+
+	if (record->size < 24)
+		return false;
+	memcpy(&length, record->data + 16, sizeof length);
+	n = half_at(record->data + 20);
+	return length >= 1 && length <= QUEUE_LOG_NAME_MAX && n <= QUEUE_LOG_WINDOW_MAX &&
+	       record->size == 24 + ((length + 7u) & ~7u) + n * 16u;
+}
+
 /* Which kinds have data, and how much. */
 static bool
 is_plausible(const struct queue_impl_log_record *record, uint64_t rest)
 {
 	switch (record->kind) {
 	case QUEUE_IMPL_LOG_MESSAGE:
-	case QUEUE_IMPL_LOG_READER:
 	case QUEUE_IMPL_LOG_REMOVED:
 		return true;
+	case QUEUE_IMPL_LOG_READER:
+		return is_reader(record);
 	case QUEUE_IMPL_LOG_DURABLE:
 		return (record->size == 0 || record->size == 8) &&
 		       (uint64_t)record->aux * 8 <= record->position;
@@ -318,8 +338,8 @@ queue_impl_log_scan_find(struct queue_impl_log_scan *scan, uint64_t behind,
 	uint64_t position;
 	int rc;
 
-	for (position = behind + 8; position + QUEUE_IMPL_LOG_RECORD <= scan->until;
-	     position += 8) {
+	for (position = behind + QUEUE_IMPL_LOG_RECORD;
+	     position + QUEUE_IMPL_LOG_RECORD <= scan->until; position += 8) {
 		rc = fetch(scan, position, QUEUE_IMPL_LOG_RECORD);
 		if (rc < 0)
 			return rc;

@@ -55,6 +55,9 @@
 #define QUEUE_IMPL_LOG_RECORD 24u
 #define QUEUE_IMPL_LOG_VERSION 1u
 
+/* There are none behind: sums of two do not wrap. A log gets there after a hundred years at 1 GB/s. */
+#define QUEUE_IMPL_LOG_POSITION_MAX (UINT64_C(1) << 62)
+
 enum queue_impl_log_kind {
 	QUEUE_IMPL_LOG_MESSAGE = 1,
 	/*
@@ -178,8 +181,8 @@ uint64_t queue_impl_log_scan_next(const struct queue_impl_log_scan *scan,
 				  const struct queue_impl_log_record *record);
 
 /*
- * The first record behind a position, wherever it begins. 0; -ENOENT: there is none in the segment;
- * and as above.
+ * The first record behind one at a position, wherever it begins. 0; -ENOENT: there is none in the
+ * segment; and as above.
  */
 int queue_impl_log_scan_find(struct queue_impl_log_scan *scan, uint64_t behind,
 			     struct queue_impl_log_record *record);

@@ -975,15 +975,10 @@ queue_impl_log_reader_restore(struct queue_log *log, const struct queue_impl_log
 		forget(log, (const char *)record->data, record->size);
 		return 0;
 	}
-	if (record->size < NAME_AT)
-		return -EILSEQ;
 	memcpy(&position, record->data, 8);
 	memcpy(&high, record->data + 8, 8);
 	memcpy(&length, record->data + 16, 2);
 	memcpy(&n, record->data + 20, 4);
-	if (length < 1 || length > QUEUE_LOG_NAME_MAX ||
-	    record->size != NAME_AT + padded(length) + (uint64_t)n * sizeof(struct exception))
-		return -EILSEQ;
 	reader = find(log, (const char *)record->data + NAME_AT, length);
 	if (!reader)
 		reader = add(log, (const char *)record->data + NAME_AT, length);

@@ -13,6 +13,12 @@
 #define PIECE (UINT64_C(16) << 10)
 /* So much behind the cut is overwritten whatever is there. */
 #define SURELY (UINT64_C(1) << 20)
+#define GAP_MOST ((uint64_t)UINT32_MAX * 8)
+/* What comes behind the name of a file that is not used. */
+#define UNUSED ".unused"
+
+/* No position. */
+#define NONE UINT64_MAX
 
 struct recovery {
 	struct queue_log *log;
@@ -151,17 +157,24 @@ write_header(const struct queue_log *log, int file,
 	return log->disk->write(log->disk->context, file, bytes, sizeof bytes, 0);
 }
 
-/* A segment of which nothing is known: one gap. The file is as long as it has to be. */
+/*
+ * A segment of which nothing is known: a gap, or several, for one is not longer than its aux can say.
+ * The file is as long as it has to be.
+ */
 static int
 write_gap(const struct queue_log *log, int file, const struct queue_impl_log_segment_header *header)
 {
 	const struct queue_impl_disk *disk = log->disk;
-	uint64_t extent = header->size - QUEUE_IMPL_LOG_HEADER, words[3];
-	int rc;
+	uint64_t left = header->size - QUEUE_IMPL_LOG_HEADER, at = 0, n, words[3];
+	int rc = 0;
 
-	queue_impl_log_make_record(words, header->salt, header->base, QUEUE_IMPL_LOG_GAP,
-				   (uint32_t)(extent / 8), NULL, 0);
-	rc = disk->write(disk->context, file, words, sizeof words, QUEUE_IMPL_LOG_HEADER);
+	for (; rc == 0 && left >= QUEUE_IMPL_LOG_RECORD; left -= n, at += n) {
+		n = left < GAP_MOST ? left : GAP_MOST;
+		queue_impl_log_make_record(words, header->salt, header->base + at,
+					   QUEUE_IMPL_LOG_GAP, (uint32_t)(n / 8), NULL, 0);
+		rc = disk->write(disk->context, file, words, sizeof words,
+				 QUEUE_IMPL_LOG_HEADER + at);
+	}
 	if (rc == 0)
 		rc = write_header(log, file, header);
 	return rc;
@@ -179,10 +192,10 @@ lengthen(const struct queue_log *log, int file, uint64_t size)
 /*
  * Finds the header, reports what of it and of the file's length is damaged, and mends that when it is
  * to be left out. When neither of the two headers is one, the whole segment is: without its salt it
- * cannot be told what in it is a record.
+ * cannot be told what in it is a record. It ends at `next` then, where there is another segment.
  */
 static int
-check_file(const struct queue_log *log, int file, uint64_t base,
+check_file(const struct queue_log *log, int file, uint64_t base, uint64_t next,
 	   struct queue_impl_log_segment_header *header)
 {
 	const struct queue_impl_disk *disk = log->disk;
@@ -210,7 +223,9 @@ check_file(const struct queue_log *log, int file, uint64_t base,
 		header->base = base;
 		header->salt = log->seed;
 		header->size = log->options.segment_size;
-		if (size > (int64_t)QUEUE_IMPL_LOG_HEADER + 32)
+		if (next != NONE)
+			header->size = QUEUE_IMPL_LOG_HEADER + (next - base);
+		else if (size > (int64_t)QUEUE_IMPL_LOG_HEADER + 32)
 			header->size = (uint64_t)size & ~UINT64_C(7);
 		header->created = queue_impl_log_time();
 	}
@@ -278,8 +293,23 @@ add_segment(struct queue_log *log, const struct queue_impl_log_segment_header *h
 	return queue_impl_log_segment_add(log, &segment);
 }
 
+/* It begins where there is another one already. Nothing looks at its new name. */
 static int
-list_segment(struct queue_log *log, uint64_t base)
+set_aside(struct queue_log *log, uint64_t base, uint64_t length)
+{
+	char name[QUEUE_IMPL_LOG_FILE_NAME], aside[QUEUE_IMPL_LOG_FILE_NAME + sizeof UNUSED];
+	int rc = queue_impl_log_report(log, base, 0, length);
+
+	if (rc < 0)
+		return rc;
+	queue_impl_log_file_name(name, base);
+	(void)snprintf(aside, sizeof aside, "%s" UNUSED, name);
+	return log->disk->rename(log->disk->context, log->directory, name, aside);
+}
+
+/* `next` is the base of the one behind, or NONE. */
+static int
+list_segment(struct queue_log *log, uint64_t base, uint64_t next)
 {
 	bool salvages = (log->options.flags & QUEUE_LOG_SALVAGE) != 0;
 	struct queue_impl_log_segment_header header;
@@ -288,11 +318,11 @@ list_segment(struct queue_log *log, uint64_t base)
 
 	expected = log->n_segments > 0 ? log->segments[log->n_segments - 1].end : base;
 	if (base < expected)
-		return queue_impl_log_report(log, base, 0, expected - base) < 0 ? -EILSEQ : 0;
+		return set_aside(log, base, expected - base);
 	if (base > expected) {
 		rc = fill_hole(log, expected, base);
 		if (rc == 0)
-			rc = list_segment(log, expected);
+			rc = list_segment(log, expected, base);
 		if (rc < 0)
 			return rc;
 	}
@@ -300,7 +330,7 @@ list_segment(struct queue_log *log, uint64_t base)
 					salvages ? QUEUE_IMPL_DISK_WRITE : QUEUE_IMPL_DISK_READ);
 	if (file < 0)
 		return file;
-	rc = check_file(log, file, base, &header);
+	rc = check_file(log, file, base, next, &header);
 	log->disk->close(log->disk->context, file);
 	return rc < 0 ? rc : add_segment(log, &header);
 }
@@ -315,7 +345,8 @@ list_segments(struct recovery *recovery)
 	if (recovery->n_bases > 1)
 		qsort(recovery->bases, recovery->n_bases, sizeof *recovery->bases, compare);
 	for (i = 0; rc == 0 && i < recovery->n_bases; i++)
-		rc = list_segment(recovery->log, recovery->bases[i]);
+		rc = list_segment(recovery->log, recovery->bases[i],
+				  i + 1 < recovery->n_bases ? recovery->bases[i + 1] : NONE);
 	return rc;
 }
 
@@ -534,29 +565,41 @@ open_segment(struct recovery *recovery, const struct queue_impl_log_segment *seg
 
 /* The last segment, of which the end is found. */
 static int
-recover_last(struct recovery *recovery, uint64_t *position)
+read_last(struct recovery *recovery, uint64_t *position)
 {
 	struct queue_log *log = recovery->log;
 	const struct queue_impl_log_segment *last = &log->segments[log->n_segments - 1];
 	int rc = open_segment(recovery, last);
 
+	log->first_base = last->base;
+	log->first_end = last->end;
+	log->first_salt = last->salt;
 	recovery->claimed = recovery->messages_end = last->base;
 	if (rc == 0)
 		rc = scan_segment(recovery, true, position);
-	if (rc == 0 && recovery->claimed < last->base)
+	if (recovery->claimed < last->base)
 		recovery->claimed = last->base;
+	return rc;
+}
+
+/*
+ * What the process before had not synced is there now, and counts as stored from now on. Only here is
+ * anything changed that is not damaged: a log that is refused is as it was.
+ */
+static int
+settle_last(struct recovery *recovery, uint64_t position)
+{
+	struct queue_log *log = recovery->log;
+	int rc = open_segment(recovery, &log->segments[log->n_segments - 1]);
+
 	if (rc == 0)
-		rc = write_again(recovery, recovery->claimed, *position);
+		rc = write_again(recovery, recovery->claimed, position);
 	if (rc == 0)
-		rc = cut(recovery, *position);
-	/* What the process before had not synced is there now, and counts as stored from now on. */
+		rc = cut(recovery, position);
 	if (rc == 0)
 		rc = log->disk->sync(log->disk->context, log->file);
 	if (rc == 0)
 		rc = log->disk->sync_directory(log->disk->context, log->directory);
-	log->first_base = last->base;
-	log->first_end = last->end;
-	log->first_salt = last->salt;
 	return rc;
 }
 
@@ -589,7 +632,7 @@ static int
 recover_readers(struct recovery *recovery)
 {
 	struct queue_log *log = recovery->log;
-	uint64_t messages_end = recovery->messages_end, unused;
+	uint64_t messages_end = recovery->messages_end, claimed = recovery->claimed, unused;
 	size_t first = log->n_segments - 1;
 	int rc = 0;
 
@@ -610,7 +653,9 @@ recover_readers(struct recovery *recovery)
 	/* There is a gap where they were written: what was written before counts. */
 	if (rc == 0 && !recovery->is_complete && first > 0)
 		rc = read_readers(recovery, 0);
+	/* These are of the last segment. */
 	recovery->messages_end = messages_end;
+	recovery->claimed = claimed;
 	return rc;
 }
 
@@ -632,9 +677,11 @@ recover(struct recovery *recovery)
 		return -ENOENT;
 	if (log->n_segments > 0) {
 		recovery->applies = true;
-		rc = recover_last(recovery, &position);
+		rc = read_last(recovery, &position);
 		if (rc == 0)
 			rc = recover_readers(recovery);
+		if (rc == 0)
+			rc = settle_last(recovery, position);
 	} else {
 		if (log->n_spares == 0)
 			rc = queue_impl_log_make_spare(log);

@@ -15,7 +15,8 @@
 #include <string.h>
 
 #define SIZE 65536
-#define MESSAGES 150 /* over three files */
+#define MESSAGES 150
+#define LONGEST 4000 /* so that they fill four files and more */
 
 static const struct queue_log_options small = {.segment_size = SIZE, .staging_size = 4 * SIZE};
 
@@ -27,9 +28,9 @@ struct life {
 static uint32_t
 content(char *text, int number)
 {
-	memset(text, 'a' + number % 26, 1000);
+	memset(text, 'a' + number % 26, LONGEST);
 	(void)snprintf(text, 32, "%d", number);
-	return (uint32_t)(20 + number * 37 % 900);
+	return (uint32_t)(20 + number * 37 % 900 * 4);
 }
 
 /* Appends until it is refused; reads and acknowledges some. */
@@ -39,10 +40,10 @@ live(struct disk *disk, int error)
 	struct queue_log_message messages[8];
 	struct queue_log_reader *reader = NULL;
 	struct queue_log *log = NULL;
-	static char buffer[8192];
+	static char buffer[8 * LONGEST];
 	uint64_t left_over = UINT64_MAX;
 	struct life life = {0};
-	char text[1000];
+	char text[LONGEST];
 	int rc, n;
 
 	life.opened = queue_impl_log_open(&log, "log", &small, disk_table(disk));
@@ -82,7 +83,7 @@ look(struct disk *disk, int stored, const char *what, int64_t nth)
 	struct queue_log_reader *reader = NULL;
 	struct queue_log_message message;
 	struct queue_log *log = NULL;
-	char text[1000], buffer[1000];
+	char text[LONGEST], buffer[LONGEST];
 	int rc, first = -1, next = 0;
 
 	rc = queue_impl_log_open(&log, "log", &small, disk_table(disk));
@@ -164,7 +165,7 @@ Test(log, memory_that_runs_out, .timeout = 120)
 		struct queue_log_reader *reader = NULL;
 		struct queue_log_message message;
 		struct queue_log *log = NULL;
-		char text[1000], buffer[1000];
+		char text[LONGEST], buffer[LONGEST];
 		int rc;
 
 		options.allocator = &faults.allocator;

@@ -582,7 +582,8 @@ disk_read(struct disk *disk, const char *name, void *bytes, uint64_t size, uint6
 
 	if (!inode || offset + size > inode->size)
 		abort();
-	memcpy(bytes, inode->now + offset, size);
+	if (size > 0)
+		memcpy(bytes, inode->now + offset, size);
 }
 
 void

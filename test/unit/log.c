@@ -999,7 +999,8 @@ Test(log, what_many_readers_have_acknowledged_is_synced, .timeout = 120)
 {
 	enum {
 		READERS = 12,
-		N = 900
+		N = 900,
+		MORE = 100
 	};
 	struct disk *disk = disk_new();
 	struct queue_log *log = open_log(disk, &small);
@@ -1024,12 +1025,15 @@ Test(log, what_many_readers_have_acknowledged_is_synced, .timeout = 120)
 			cr_assert_eq(queue_log_ack(readers[i], messages[k].position), 0);
 	}
 	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	/* So that they are all written once more, over two files at least. */
+	for (int i = 0; i < MORE; i++)
+		append(log, "y");
 	log = crash(&disk, log);
 	for (int i = 0; i < READERS; i++) {
 		(void)snprintf(name, sizeof name, "reader %d", i);
 		readers[i] = open_reader(log, name, NULL);
 		n = queue_log_read_n(readers[i], messages, N, buffer, sizeof buffer, 0);
-		cr_assert_eq(n, N / 2, "reader %d: %d", i, n);
+		cr_assert_eq(n, N / 2 + MORE, "reader %d: %d", i, n);
 	}
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
@@ -1087,16 +1091,17 @@ Test(log, a_full_log_is_opened_and_drained)
 /* What the processes before have stored was synced by those that came after. */
 Test(log, damage_is_seen_after_crashes_as_well)
 {
-	struct disk *disk = disk_new();
+	struct disk *disk = disk_new(), *left;
 	struct queue_log *log = open_log(disk, &small);
 	unsigned char byte;
 
 	append(log, "one");
 	log = crash(&disk, log);
 	append(log, "two");
-	log = crash(&disk, log);
-	append(log, "three");
+	left = disk_crash(disk, DISK_LOSE_ALL, 0);
 	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+	disk = left;
 	disk_read(disk, FIRST, &byte, 1, QUEUE_IMPL_LOG_HEADER + 4);
 	byte ^= 1;
 	disk_spoil(disk, FIRST, &byte, 1, QUEUE_IMPL_LOG_HEADER + 4);
@@ -1434,8 +1439,8 @@ hold(uint64_t position, void *context)
 }
 
 /*
- * A thread is stopped in the middle of an append, behind which the readers are written once more. Not
- * before that is durable can the file go that says where they are.
+ * A thread is stopped in the middle of an append, behind which the readers are written once more.
+ * Not before that is durable can the file go that says where they are.
  */
 Test(log, a_file_that_says_where_readers_are_is_kept_until_another_does)
 {
@@ -1539,12 +1544,102 @@ Test(log, files_of_another_size_are_not_used_again)
 			cr_assert_eq(queue_log_ack(reader, message.position), 0);
 		queue_log_stats(log, &stats);
 		ends = stats.ends;
+		for (int i = 0; i < 32; i++) {
+			(void)snprintf(text, sizeof text, "spare.%d", i);
+			cr_assert_neq(disk_size(disk, text), SIZE);
+		}
 	}
 	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
 	cr_assert_not(disk_has(disk, FIRST));
 	cr_assert_eq(queue_log_close(log), 0);
 	log = open_log(disk, &options);
 	cr_assert_eq(n_damages, 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* The same of what a reader has acknowledged: before that is durable, what it was about is kept. */
+Test(log, a_file_is_kept_until_what_was_acknowledged_is_durable)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log_reader *reader;
+	struct queue_log_message message;
+	struct queue_log *log;
+	struct queue_log_stats stats;
+	uint64_t position, hole, end = queue_after_ms(PATIENCE);
+	char text[4000] = {0}, buffer[4000];
+
+	options.on_durable = hold;
+	log = open_log(disk, &options);
+	reader = open_reader(log, "a", NULL);
+	do {
+		cr_assert_eq(queue_log_append(log, text, sizeof text, &position), 0);
+	} while (position < SIZE - QUEUE_IMPL_LOG_HEADER);
+	queue_impl_store32_rel(&holding, 1);
+	cr_assert_eq(queue_log_append_async(log, "x", 1, NULL), 0);
+	while (queue_impl_load32_acq(&holding) == 1)
+		usleep(100);
+	cr_assert_eq(queue_log_append_async(log, "x", 1, &position), 0);
+	cr_assert_eq(queue_impl_log_reserve(log, 4, false, &hole), 0);
+	while (queue_log_read(reader, &message, buffer, sizeof buffer, 0) == 0)
+		cr_assert_eq(queue_log_ack(reader, message.position), 0);
+	queue_impl_store32_rel(&holding, 0);
+	cr_assert_eq(queue_log_wait(log, position, QUEUE_NEVER), 0);
+	while (queue_impl_load_rlx(&log->work.word) < QUEUE_IMPL_EVENT_ONE && queue_now() < end)
+		usleep(100);
+	queue_log_stats(log, &stats);
+	cr_assert_eq(stats.segments, 2);
+	queue_impl_log_publish(log, hole, QUEUE_IMPL_LOG_MESSAGE, 0, "late", 4);
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	do
+		queue_log_stats(log, &stats);
+	while (stats.segments > 1 && queue_now() < end);
+	cr_assert_eq(stats.segments, 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+static void *
+append_numbers(void *log)
+{
+	uint32_t text[250] = {0};
+
+	for (text[0] = 0; text[0] < 1000; text[0]++)
+		if (queue_log_append_async(log, text, sizeof text, NULL) != 0)
+			return log;
+	return NULL;
+}
+
+/* The committer is held up until memory is full, and then so is who appends. */
+Test(log, an_append_waits_for_room_in_memory)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log_reader *reader;
+	struct queue_log_message message;
+	uint32_t text[250];
+	struct queue_log *log;
+	pthread_t thread;
+	void *failed;
+
+	options.on_durable = hold;
+	log = open_log(disk, &options);
+	reader = open_reader(log, "a", NULL);
+	queue_impl_store32_rel(&holding, 1);
+	cr_assert_eq(pthread_create(&thread, NULL, append_numbers, log), 0);
+	while (queue_impl_load32_acq(&log->waiting) == 0)
+		usleep(100);
+	queue_impl_store32_rel(&holding, 0);
+	cr_assert_eq(pthread_join(thread, &failed), 0);
+	cr_assert_null(failed);
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	for (uint32_t i = 0; i < 1000; i++) {
+		cr_assert_eq(queue_log_read(reader, &message, text, sizeof text, 0), 0, "%u", i);
+		cr_assert_eq(text[0], i);
+		cr_assert_eq(queue_log_ack(reader, message.position), 0);
+	}
+	expect_nothing(reader);
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
 }

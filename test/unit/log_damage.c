@@ -498,8 +498,8 @@ find_kind(struct disk *disk, uint64_t base, uint64_t from, enum queue_impl_log_k
 }
 
 /*
- * A file says where all readers are, but one of these records is damaged. Then it does not say so, and
- * what the files before say counts: it is not as if there had been no such reader.
+ * A file says where all readers are, but one of these records is damaged. Then it does not say so,
+ * and what the files before say counts: it is not as if there had been no such reader.
  */
 Test(log_damage, a_reader_whose_record_is_damaged_is_where_it_was_before)
 {
@@ -535,4 +535,166 @@ Test(log_damage, a_reader_whose_record_is_damaged_is_where_it_was_before)
 	cr_assert_eq(message.position, position);
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
+}
+
+/* Where the files before have to be read for the readers, all of them was synced: none is torn. */
+Test(log_damage, what_is_damaged_at_the_end_of_an_older_file_is_seen)
+{
+	uint64_t base = SIZE - QUEUE_IMPL_LOG_HEADER, at;
+	struct disk *disk = disk_new();
+	struct queue_log *log = make_files(disk, 80);
+	char name[QUEUE_IMPL_LOG_FILE_NAME];
+
+	cr_assert_eq(queue_log_close(log), 0);
+	queue_impl_log_file_name(name, base);
+	at = find_kind(disk, base, base, QUEUE_IMPL_LOG_COMPLETE);
+	flip_in(disk, name, QUEUE_IMPL_LOG_HEADER + (at - base) + QUEUE_IMPL_LOG_RECORD, 0);
+	at = find_kind(disk, 0, 0, QUEUE_IMPL_LOG_END);
+	flip(disk, QUEUE_IMPL_LOG_HEADER + at + 8, 0);
+	damage.n = 0;
+	cr_assert_eq(queue_impl_log_open(&log, "log", &salvaging, disk_table(disk)), 0);
+	cr_assert_eq(damage.n, 2);
+	cr_assert_eq(count(log, "a"), 80);
+	cr_assert_eq(damage.n, 2);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* Of its size nothing is known, and others are asked for: it ends where the next one begins. */
+Test(log_damage, a_file_of_which_nothing_is_left_does_not_take_the_next_one_with_it)
+{
+	struct queue_log_options options = salvaging;
+	struct disk *disk = disk_new();
+	struct queue_log *log = make_files(disk, 80);
+
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_truncate(disk, FILE_NAME, 0);
+	options.segment_size = 2 * SIZE;
+	damage.n = 0;
+	cr_assert_eq(queue_impl_log_open(&log, "log", &options, disk_table(disk)), 0);
+	cr_assert_eq(damage.n, 1);
+	/* About sixty were in it. */
+	cr_assert_gt(count(log, "a"), 15);
+	log = crash(&disk, log);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* A file that begins in another one goes out of the way, and is there for who wants to look. */
+Test(log_damage, a_file_that_begins_in_another_is_set_aside)
+{
+	struct queue_impl_log_segment_header header = {.base = 8000, .salt = 1, .size = SIZE};
+	unsigned char bytes[QUEUE_IMPL_LOG_HEADER];
+	char name[QUEUE_IMPL_LOG_FILE_NAME];
+	uint64_t positions[MESSAGES], end;
+	struct disk *disk = make_log(positions, &end);
+	const struct queue_impl_disk *table = disk_table(disk);
+	struct queue_log *log = NULL;
+	int file;
+
+	queue_impl_log_file_name(name, header.base);
+	queue_impl_log_write_header(bytes, &header);
+	file = table->open(table->context, 0, name, QUEUE_IMPL_DISK_CREATE);
+	cr_assert_eq(table->write(table->context, file, bytes, sizeof bytes, 0), 0);
+	table->close(table->context, file);
+	cr_assert_eq(table->sync_directory(table->context, 0), 0);
+	damage.n = 0;
+	cr_assert_eq(queue_impl_log_open(&log, "log", &salvaging, disk_table(disk)), 0);
+	cr_assert_eq(damage.n, 1);
+	cr_assert_eq(damage.length, SIZE - QUEUE_IMPL_LOG_HEADER - header.base);
+	cr_assert_eq(look(log, positions), (1u << MESSAGES) - 1);
+	log = crash(&disk, log);
+	cr_assert(disk_has(disk, "0000000000001f40.log.unused"));
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* The record at a position of the file gets a check that is right for what it is now. */
+static void
+check_again(unsigned char *bytes, uint64_t base, uint64_t at)
+{
+	unsigned char *record = bytes + QUEUE_IMPL_LOG_HEADER + (at - base);
+	struct queue_impl_log_segment_header header;
+	uint32_t length;
+	uint64_t words[3];
+
+	cr_assert_eq(queue_impl_log_read_header(bytes, &header), 0);
+	memcpy(&length, record, sizeof length);
+	queue_impl_log_make_record(words, header.salt, at, record[16], 0,
+				   record + QUEUE_IMPL_LOG_RECORD, length - QUEUE_IMPL_LOG_RECORD);
+	memcpy(record, words, sizeof words);
+}
+
+/* When it is refused, nothing was changed: neither is what a crash has torn cut off. */
+Test(log_damage, a_log_that_is_refused_is_as_it_was)
+{
+	static unsigned char before[SIZE], after[SIZE];
+	uint64_t base = SIZE - QUEUE_IMPL_LOG_HEADER, at;
+	struct disk *disk = disk_new(), *left;
+	struct queue_log *log = make_files(disk, 80);
+	char name[QUEUE_IMPL_LOG_FILE_NAME];
+
+	left = disk_crash(disk, DISK_LOSE_ALL, 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+	queue_impl_log_file_name(name, base);
+	/* What does not say so is not the last; what is torn is behind the end. */
+	at = find_kind(left, base, base, QUEUE_IMPL_LOG_COMPLETE);
+	disk_read(left, name, before, sizeof before, 0);
+	before[QUEUE_IMPL_LOG_HEADER + (at - base) + 16] = QUEUE_IMPL_LOG_REMOVED;
+	check_again(before, base, at);
+	before[SIZE - 100] = 1;
+	disk_spoil(left, name, before, sizeof before, 0);
+	flip(left, QUEUE_IMPL_LOG_HEADER + 5000, 0);
+	cr_assert_eq(open_log(&log, left, 0), -EILSEQ);
+	disk_read(left, name, after, sizeof after, 0);
+	cr_assert_eq(memcmp(before, after, sizeof after), 0);
+	disk_free(left);
+}
+
+/* With more exceptions than a reader has room for, or a name that is longer than it, it is none. */
+Test(log_damage, a_reader_s_record_is_looked_at)
+{
+	static unsigned char data[24 + 8 + 2000 * 16];
+	static const struct {
+		uint16_t length;
+		uint32_t n;
+		size_t size;
+	} wrong[] = {{1, 2000, sizeof data},
+		     {1, 0, 40},
+		     {0, 0, 24},
+		     {65, 0, 96},
+		     {9, 0, 32},
+		     {1, 1, 32},
+		     {1, 0, 23}};
+
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		uint64_t positions[MESSAGES], end, words[3], at, next;
+		struct disk *disk = make_log(positions, &end);
+		struct queue_impl_log_segment_header header;
+		unsigned char bytes[QUEUE_IMPL_LOG_HEADER];
+		struct queue_log *log = NULL;
+
+		memset(data, 0, sizeof data);
+		memcpy(data + 16, &wrong[i].length, 2);
+		memcpy(data + 20, &wrong[i].n, 4);
+		memset(data + 24, 'a', 8);
+		disk_read(disk, FILE_NAME, bytes, sizeof bytes, 0);
+		cr_assert_eq(queue_impl_log_read_header(bytes, &header), 0);
+		queue_impl_log_make_record(words, header.salt, end, QUEUE_IMPL_LOG_READER, 0, data,
+					   wrong[i].size);
+		at = QUEUE_IMPL_LOG_HEADER + end;
+		next = end + queue_impl_log_extent(wrong[i].size);
+		disk_spoil(disk, FILE_NAME, words, sizeof words, at);
+		disk_spoil(disk, FILE_NAME, data, wrong[i].size, at + sizeof words);
+		queue_impl_log_make_record(words, header.salt, next, QUEUE_IMPL_LOG_DURABLE, 0,
+					   NULL, 0);
+		disk_spoil(disk, FILE_NAME, words, sizeof words, QUEUE_IMPL_LOG_HEADER + next);
+		cr_assert_eq(open_log(&log, disk, 0), -EILSEQ, "%zu", i);
+		cr_assert_eq(damage.offset, at);
+		cr_assert_eq(open_log(&log, disk, QUEUE_LOG_SALVAGE), 0);
+		cr_assert_eq(look(log, positions), (1u << MESSAGES) - 1);
+		cr_assert_eq(queue_log_close(log), 0);
+		disk_free(disk);
+	}
 }
