@@ -23,6 +23,7 @@
 #:   explore-soak    the same at length, and the litmus programs on this machine
 #:   coverage        what of lib/ and include/ the tests reach, line by line; a few minutes, and not
 #:                   part of `check`
+#:   fuzz            has libFuzzer look for files that a log cannot bear, for SECONDS; by clang
 #:   check-mutation  breaks the library in hundreds of places, one after the other, and shows which
 #:                   test notices; long, and not part of `check`
 #:   soak            all of this at length: stress programs for SECONDS, and fault tests, under
@@ -50,8 +51,9 @@
 #:   DEPS            no: a missing Debian package is an error instead of being installed
 #:   RUN             a command that test programs are run with, such as an emulator
 #:   SECONDS_EACH    how long each stress program runs; 2, or 0.2 for coverage
-#:   SECONDS         how long the stress programs run in soak, in all; 3600
-#:   SOAK            what soak does; stress fault durable progress model mutation coverage
+#:   SECONDS         how long the stress programs run in soak, in all, and fuzz; 3600
+#:   SOAK            what soak does; stress large fault fuzz durable progress model mutation
+#:                   coverage
 #:   MUTATION_ARGS   arguments for check-mutation, such as --only 'ring/*'; --help says which
 #:   DEMO_ARGS       further arguments for the flash sale, and no second one then
 #:   DEMO_HTTP_ARGS  arguments for demo-http, such as --stay; with --help it says which there are
@@ -74,7 +76,7 @@ DEPS ?= yes
 RUN ?=
 SECONDS_EACH ?= 2
 SECONDS ?= 3600
-SOAK ?= stress fault durable progress model mutation coverage
+SOAK ?= stress large fault fuzz durable progress model mutation coverage
 MUTATION_ARGS ?=
 DEMO_ARGS ?=
 DEMO_HTTP_ARGS ?=
@@ -172,6 +174,7 @@ MORE_LIBS := $(if $(CROSS),$(shell grep -ls '^/\* LIBS:.*-l' test/unit/*.c test/
 UNIT_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/unit/*.c))
 FAULT_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/fault/*.c))
 STRESS_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/stress/*.c))
+FUZZ_SOURCES := $(wildcard test/fuzz/*.c)
 # Points before memory accesses are made in a sanitizer's name: by a compiler that comes with its
 # header, which Debian's clang alone does not, and not beside a real one.
 ACCESSES_CAN := $(if $(SANITIZE)$(CROSS),,$(call have_header,sanitizer/tsan_interface.h))
@@ -196,6 +199,8 @@ LIB := $(OUT)/libconveyor.a
 UNIT := $(call programs,$(UNIT_SOURCES))
 FAULT := $(call programs,$(FAULT_SOURCES))
 STRESS := $(call programs,$(STRESS_SOURCES))
+# These go through what fuzzers have found, and take part in the unit tests.
+FUZZ := $(call programs,$(FUZZ_SOURCES))
 EXAMPLES := $(call programs,$(EXAMPLE_SOURCES))
 SECKILL := $(if $(SECKILL_SOURCES),$(OUT)/examples/seckill)
 GATEWAY := $(if $(GATEWAY_SOURCES),$(OUT)/examples/seckill-gateway)
@@ -203,7 +208,7 @@ BENCH := $(if $(CROSS),,$(OUT)/bench/queue-bench)
 
 .PHONY: all unit fault stress examples programs
 all: $(LIB)
-unit: $(UNIT)
+unit: $(UNIT) $(FUZZ)
 fault: $(FAULT)
 stress: $(STRESS)
 examples: $(EXAMPLES) $(SECKILL) $(GATEWAY)
@@ -217,6 +222,7 @@ Q := $(if $(filter 1,$(V)),,@)
 say = $(if $(filter 1,$(V)),@:,@echo '  $(1)  $(2)')
 
 TEST_SOURCES := $(SUPPORT_SOURCES) $(UNIT_SOURCES) $(FAULT_SOURCES) $(STRESS_SOURCES)
+TEST_SOURCES += $(FUZZ_SOURCES)
 SOURCES := $(LIB_SOURCES) $(TEST_SOURCES) $(EXAMPLE_SOURCES) $(SECKILL_SOURCES) $(BENCH_LOGIC)
 SOURCES += $(GATEWAY_SOURCES)
 
@@ -246,7 +252,7 @@ extra_libs = $$(sed -n 's,^/\* LIBS: \(.*\) \*/$$,\1,p' $(@:$(OUT)/%=%.c))
 $(filter $(OUT)/test/unit/bench_%,$(UNIT)): $(call objects,$(BENCH_LOGIC))
 $(call objects,$(filter test/unit/bench_%,$(UNIT_SOURCES))): OWN_CFLAGS += -Ibench
 
-$(UNIT) $(FAULT) $(STRESS): $(OUT)/%: $(OUT)/obj/%.o $(call objects,$(SUPPORT_SOURCES)) $(LIB)
+$(UNIT) $(FAULT) $(STRESS) $(FUZZ): $(OUT)/%: $(OUT)/obj/%.o $(call objects,$(SUPPORT_SOURCES)) $(LIB)
 	$(link) $(extra_libs) $(if $(STAND_IN),,$(if $(filter $(UNIT) $(FAULT),$@),-lcriterion))
 
 # The linearizability programs stop threads in the middle of calls: they, and libraries of their
@@ -396,7 +402,7 @@ run-examples:
 	@RUN='$(RUN)' test/support/run.sh example $(OUT) $(EXAMPLE_SOURCES)
 
 define run-unit
-@RUN='$(RUN)' test/support/run.sh unit $(OUT) $(UNIT_SOURCES)
+@RUN='$(RUN)' test/support/run.sh unit $(OUT) $(UNIT_SOURCES) $(FUZZ_SOURCES)
 endef
 define run-fault
 @RUN='$(RUN)' test/support/run.sh unit $(OUT) $(FAULT_SOURCES)
@@ -445,6 +451,28 @@ lint:
 soak:
 	@test/support/deps.sh soak $(DEPS)
 	@MAKE='$(SUBMAKE)' BUILD='$(BUILD)' SOAK_SECONDS='$(SECONDS)' test/support/soak.sh $(SOAK)
+
+# With the sanitizers, and all sources at once: what libFuzzer measures has to be in all of them.
+FUZZ_CC := clang
+FUZZ_FLAGS := -std=c11 -O1 -g $(WARNINGS) -Werror -D_GNU_SOURCE -DQUEUE_ATOMICS_C11 -DFUZZ_ENGINE \
+	$(if $(filter x86_64,$(HOST)),-mcx16) -pthread -fsanitize=fuzzer,address,undefined \
+	-fno-sanitize-recover=all -Iinclude -Ilib -Itest/support
+# Debian has it in a package of its own, libclang-rt-VERSION-dev.
+HAVE_FUZZER := $(if $(filter fuzz,$(MAKECMDGOALS)),$(shell \
+	echo 'int LLVMFuzzerTestOneInput(const char *data, long size) { return !data && size; }' | \
+	$(FUZZ_CC) -fsanitize=fuzzer,address -x c -o /dev/null - 2>/dev/null && echo yes))
+FUZZERS := $(if $(HAVE_FUZZER),$(FUZZ_SOURCES:test/fuzz/%.c=$(BUILD)/fuzz/%))
+
+.PHONY: fuzz
+fuzz: $(FUZZERS)
+	$(if $(FUZZERS),,@echo '  --  fuzz is left out: $(FUZZ_CC) has no libFuzzer here (libclang-rt-VERSION-dev)')
+	@test/support/fuzz.sh $(SECONDS) $(FUZZERS)
+
+$(FUZZERS): $(BUILD)/fuzz/%: test/fuzz/%.c test/support/disk.c $(filter-out lib/alloc_jemalloc.c, \
+		$(LIB_SOURCES)) $(HEADERS) $(wildcard lib/*.h test/support/*.h)
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -o $@ $(filter %.c,$^)
 
 # The value of a variable, for scripts.
 print-%:

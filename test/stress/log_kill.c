@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A process that uses a log is killed, again and again, on a real file system. In it threads append
- * and note what they were told is stored; others read, acknowledge, sync, and note what they were
- * told of that. Their notes are in memory that outlives them. After each kill another process opens
- * the log and reads on: all that was said to be stored comes, or had been acknowledged; nothing that
- * was acknowledged and synced comes again; each thread's messages come in their order, none twice.
+ * A process that uses a log is killed, again and again, on a real file system; or the file system
+ * is stopped, as when the power is cut, where that can be done (test/support/power.h). In it threads
+ * append and note what they were told is stored; others read, acknowledge, sync, and note what they
+ * were told of that. Their notes are in memory that outlives them. After each kill another process
+ * opens the log and reads on: all that was said to be stored comes, or had been acknowledged; nothing
+ * that was acknowledged and synced comes again; each thread's messages come in their order, none
+ * twice.
  *
  * --rounds 200   kills; more while there is time
+ * --end power    the file system is stopped
  */
 /* ARGS: --rounds 100 */
 /* ARGS: --rounds 100 --sync interval */
+/* ARGS: --rounds 2 --end power */
 #include <conveyor/impl/atomic.h>
 #include <conveyor/log.h>
 
@@ -21,9 +25,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "power.h"
 #include "stress.h"
 
 #define APPENDERS 4
@@ -31,6 +37,7 @@
 #define MANY (1u << 20) /* messages of one thread, of all rounds together */
 #define BATCH 20
 #define SEGMENT (UINT64_C(256) << 10)
+#define FILE_SYSTEM (UINT64_C(64) << 20)
 
 /* What was told: bits, for each message of each thread. */
 #define ACKNOWLEDGED 1u /* or about to be */
@@ -49,7 +56,8 @@ struct content {
 };
 
 static struct notes *notes;
-static char directory[256];
+static char directory[256], log_directory[264];
+static bool cuts_power;
 static enum queue_log_sync sync_mode = QUEUE_LOG_BATCH;
 static struct queue_log *queue_log;
 static struct queue_log_reader *reader;
@@ -63,7 +71,7 @@ on_damage(const struct queue_log_damage *damage, void *unused)
 		     damage->offset, damage->length);
 }
 
-static void
+static int
 open_all(void)
 {
 	const struct queue_log_options options = {
@@ -72,11 +80,20 @@ open_all(void)
 		.segment_size = SEGMENT,
 		.staging_size = SEGMENT,
 		.on_damage = on_damage};
-	int rc = queue_log_open(&queue_log, directory, &options);
+	int rc = queue_log_open(&queue_log, log_directory, &options);
 
-	stress_check(rc == 0, "open: %d", rc);
-	rc = queue_log_reader_open(queue_log, "worker", NULL, &reader);
-	stress_check(rc == 0, "reader: %d", rc);
+	if (rc == 0)
+		rc = queue_log_reader_open(queue_log, "worker", NULL, &reader);
+	return rc;
+}
+
+/* Without power everything fails until the end comes, which is near; it does not in any other case. */
+static void
+end_of_power(int status)
+{
+	while (cuts_power)
+		(void)pause();
+	_exit(status);
 }
 
 static size_t
@@ -92,7 +109,8 @@ append_for_ever(void *argument)
 	struct content content = {.thread = thread};
 
 	for (;;) {
-		number = notes->begun[thread]++;
+		number = notes->begun[thread];
+		queue_impl_store32_rlx(&notes->begun[thread], number + 1); /* relaxed: its own */
 		if (number == MANY)
 			for (;;)
 				(void)pause();
@@ -100,7 +118,7 @@ append_for_ever(void *argument)
 		for (int i = 0; i < 8; i++)
 			content.filler[i] = (uint64_t)number * (uint64_t)(i + 3);
 		if (queue_log_append(queue_log, &content, length_of(number), NULL) != 0)
-			_exit(3);
+			end_of_power(3);
 		notes->stored[thread][number] = 1;
 	}
 	return NULL;
@@ -133,14 +151,14 @@ read_for_ever(void *unused)
 	for (;;) {
 		n = queue_log_read_n(reader, messages, BATCH, buffer, sizeof buffer, QUEUE_NEVER);
 		if (n <= 0)
-			_exit(4);
+			end_of_power(4);
 		for (i = 0; i < n; i++) {
 			contents[i] = content_of(&messages[i]);
 			notes->told[contents[i].thread][contents[i].number] |= ACKNOWLEDGED;
 		}
 		if (queue_log_ack_n(reader, messages, n) != n ||
 		    queue_log_sync(queue_log, QUEUE_NEVER) != 0)
-			_exit(5);
+			end_of_power(5);
 		for (i = 0; i < n; i++)
 			notes->told[contents[i].thread][contents[i].number] |= FINISHED;
 	}
@@ -154,7 +172,10 @@ live(void)
 	static uint32_t numbers[APPENDERS];
 	pthread_t thread;
 
-	open_all();
+	/* Also when the test fails meanwhile. */
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (open_all() != 0)
+		end_of_power(2);
 	for (uint32_t i = 0; i < APPENDERS; i++) {
 		numbers[i] = i;
 		if (pthread_create(&thread, NULL, append_for_ever, &numbers[i]) != 0)
@@ -178,7 +199,8 @@ look(void)
 
 	for (int i = 0; i < APPENDERS; i++)
 		last[i] = -1;
-	open_all();
+	n = open_all();
+	stress_check(n == 0, "open: %d", n);
 	while ((n = queue_log_read_n(reader, messages, BATCH, buffer, sizeof buffer, 0)) > 0) {
 		for (int i = 0; i < n; i++) {
 			struct content content = content_of(&messages[i]);
@@ -210,15 +232,25 @@ look(void)
 static void
 one_round(struct stress_random *random)
 {
+	uint32_t begun = queue_impl_load32_rlx(&notes->begun[0]); /* relaxed: a number */
+	uint64_t end = queue_after_ms(10000);
 	int status = 0;
 	pid_t child = fork();
 
 	stress_check(child >= 0, "fork");
 	if (child == 0)
 		live();
-	usleep((useconds_t)stress_random_below(random, 30000));
+	/* Mostly when it is at work. */
+	while (!stress_one_in(random, 100) && queue_now() < end &&
+	       queue_impl_load32_rlx(&notes->begun[0]) == begun)
+		usleep(1000);
+	usleep((useconds_t)stress_random_below(random, 20000));
+	if (cuts_power)
+		stress_check(power_cut(stress_one_in(random, 2)), "shutdown: %s", strerror(errno));
 	(void)kill(child, SIGKILL);
 	(void)waitpid(child, &status, 0);
+	if (cuts_power)
+		stress_check(power_restore(), "mount: %s", strerror(errno));
 	stress_check(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "it ended with %x",
 		     (unsigned)status);
 	kills++;
@@ -234,24 +266,27 @@ one_round(struct stress_random *random)
 static void
 remove_directory(void)
 {
-	DIR *files = opendir(directory);
+	DIR *files = opendir(log_directory);
 	struct dirent *entry;
 
 	while (files && (entry = readdir(files)))
 		(void)unlinkat(dirfd(files), entry->d_name, 0);
 	if (files)
 		(void)closedir(files);
+	(void)rmdir(log_directory);
+	power_end();
 	(void)rmdir(directory);
 }
 
 int
 main(int argc, char **argv)
 {
-	const char *sync_name = "batch", *parent = getenv("TMPDIR");
+	const char *sync_name = "batch", *end_name = "kill", *parent = getenv("TMPDIR"), *why;
 	uint64_t rounds = 200;
 	const struct stress_option options[] = {
 		{"rounds", &rounds, NULL, "kills, at least (200)"},
 		{"sync", NULL, &sync_name, "batch, each, interval or none (batch)"},
+		{"end", NULL, &end_name, "kill or power (kill)"},
 		{NULL, NULL, NULL, NULL},
 	};
 	static const char *const names[] = {"batch", "each", "interval", "none"};
@@ -269,16 +304,33 @@ main(int argc, char **argv)
 		return 2;
 	}
 	sync_mode = (enum queue_log_sync)mode;
+	cuts_power = strcmp(end_name, "power") == 0;
+	if (!cuts_power && strcmp(end_name, "kill") != 0) {
+		fprintf(stderr, "log_kill: --end is \"%s\"; it can be kill or power\n", end_name);
+		return 2;
+	}
+	/* What append says with the others is not that it will be there after that. */
+	if (cuts_power && sync_mode != QUEUE_LOG_BATCH && sync_mode != QUEUE_LOG_EACH) {
+		fprintf(stderr, "log_kill: with --end power, --sync can be batch or each\n");
+		return 2;
+	}
 	random = stress_random_init(0);
 	(void)snprintf(directory, sizeof directory, "%s/conveyor-log.XXXXXX",
 		       parent && *parent ? parent : "/tmp");
 	stress_check(mkdtemp(directory) != NULL, "%s", directory);
+	(void)snprintf(log_directory, sizeof log_directory, "%s/log", directory);
+	why = cuts_power ? power_begin(directory, FILE_SYSTEM) : NULL;
+	if (why) {
+		printf("left out: a file system cannot be stopped here: %s\n", why);
+		(void)rmdir(directory);
+		return 0;
+	}
 	notes = mmap(NULL, sizeof *notes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		     0);
 	stress_check(notes != MAP_FAILED, "mmap");
 #if defined QUEUE_IMPL_TSAN || defined __aarch64__
 	/* A process takes long to begin. */
-	rounds /= 10;
+	rounds = (rounds + 9) / 10;
 #endif
 	while (stress_time_is_left() || kills < rounds)
 		one_round(&random);

@@ -3,7 +3,7 @@
 #
 # run.sh KIND OUT SOURCE...: runs the test programs that were built from the sources below OUT, each
 # behind the command $RUN if there is one.
-#   unit     counts the tests of each program
+#   unit     counts the tests of each program; those of test/fuzz are one, over their corpus
 #   stress   for $SECONDS_EACH seconds, once for each line /* ARGS: ... */ in the source
 #   example  without arguments
 set -u
@@ -29,11 +29,14 @@ for source; do
 	fi
 	# Words are meant to be split below: limit, RUN and the arguments are lists.
 	# shellcheck disable=SC2086,SC2154
-	case $kind in
-	unit)
+	case $kind-$name in
+	unit-test/fuzz/*)
+		report "$name" $limit ${RUN:-} "$out/$name" test/fuzz/corpus/"${name##*/}"/*
+		;;
+	unit-*)
 		report_each "$name" $limit ${RUN:-} "$out/$name"
 		;;
-	stress)
+	stress-*)
 		sed -n 's,^/\* ARGS: \(.*\) \*/$,\1,p' "$source" >"$report_output.args"
 		[ -s "$report_output.args" ] || echo >"$report_output.args"
 		while IFS= read -r arguments; do
@@ -42,7 +45,7 @@ for source; do
 		done <"$report_output.args"
 		rm -f "$report_output.args"
 		;;
-	example)
+	example-*)
 		report "$name" $limit ${RUN:-} "$out/$name"
 		;;
 	esac

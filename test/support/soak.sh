@@ -4,7 +4,9 @@
 # soak.sh PART...: what `make check` does briefly, at length. The parts:
 #   stress    every stress program, line of arguments by line, again and again with fresh seeds, in
 #             the plain build and under each sanitizer; for $SOAK_SECONDS in all
+#   large     a log of 1 GiB, and a thousand times the end of a process that has one
 #   fault     the fault tests, in the same builds
+#   fuzz      files that a log cannot bear, by libFuzzer; an eighth of $SOAK_SECONDS
 #   durable   flash sales whose shop is killed at random moments, in the same builds; for a quarter
 #             of $SOAK_SECONDS in all
 #   progress  a thread stopped at every place of the ring's calls, and at more places of the others'
@@ -18,14 +20,14 @@
 # Called by make, with MAKE and BUILD in the environment.
 set -u
 
-parts='stress fault durable progress model mutation coverage'
+parts='stress large fault fuzz durable progress model mutation coverage'
 if [ $# -eq 0 ]; then
 	echo "soak.sh: no part is named; there are $parts" >&2
 	exit 2
 fi
 for part; do
 	case $part in
-	stress | fault | durable | progress | model | mutation | coverage) ;;
+	stress | large | fault | fuzz | durable | progress | model | mutation | coverage) ;;
 	*)
 		echo "soak.sh: there is no part \"$part\"; there are $parts" >&2
 		exit 2
@@ -206,6 +208,24 @@ table()
 		}' "$soak/results"
 }
 
+# What takes long, or much of a disk: in the plain build.
+large()
+{
+	ask gcc -j"$cores" stress >"$soak/log" 2>&1 || {
+		cat "$soak/log"
+		return 1
+	}
+	out=$(ask gcc print-OUT)
+	wrong=0
+	for run in 'log_large --megabytes 1024' 'log_kill --rounds 1000' \
+		'log_kill --rounds 1000 --sync interval' 'log_kill --rounds 100 --end power'; do
+		echo "$run"
+		# shellcheck disable=SC2086
+		timeout -k 10 3000 "$out/test/stress/"$run --seconds 0 || wrong=1
+	done
+	return $wrong
+}
+
 fault()
 {
 	wrong=0
@@ -283,7 +303,9 @@ mkdir -p "$soak/failed" || exit
 for what; do
 	case $what in
 	stress) part stress stress ;;
+	large) part large large ;;
 	fault) part fault fault ;;
+	fuzz) part fuzz make_goal fuzz SECONDS=$((seconds / 8 + 1)) ;;
 	durable) part durable durable ;;
 	progress) part progress progress ;;
 	model) part model model ;;
