@@ -190,3 +190,141 @@ Test(log, memory_that_runs_out, .timeout = 120)
 		disk_free(disk);
 	}
 }
+
+/*
+ * A log in which everything is damaged that can be: a header, two, the end of a file, a file, messages,
+ * and the record COMPLETE, so that readers are looked for in all files; and one file too many.
+ */
+static struct disk *
+make_ruin(void)
+{
+	const uint64_t room = SIZE - QUEUE_IMPL_LOG_HEADER;
+	struct queue_log_reader *reader = NULL;
+	struct disk *disk = disk_new();
+	const struct queue_impl_disk *table = disk_table(disk);
+	struct queue_log *log = NULL;
+	char text[LONGEST], name[QUEUE_IMPL_LOG_FILE_NAME];
+	unsigned char bytes[SIZE];
+	int file;
+
+	cr_assert_eq(queue_impl_log_open(&log, "log", &small, table), 0);
+	cr_assert_eq(queue_log_reader_open(log, "slow", NULL, &reader), 0);
+	cr_assert_eq(queue_log_reader_open(log, "gone", NULL, &reader), 0);
+	cr_assert_eq(queue_log_reader_close(reader), 0);
+	cr_assert_eq(queue_log_reader_remove(log, "gone"), 0);
+	for (int i = 0; i < 2 * MESSAGES; i++)
+		cr_assert_eq(queue_log_append(log, text, content(text, i), NULL), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	for (uint64_t i = 0; i < 6; i++) {
+		queue_impl_log_file_name(name, i * room);
+		cr_assert(disk_has(disk, name), "%s", name);
+		disk_read(disk, name, bytes, sizeof bytes, 0);
+		if (i == 1 || i == 2)
+			bytes[30] ^= 1;
+		if (i == 2)
+			bytes[QUEUE_IMPL_LOG_HEADER_AGAIN + 30] ^= 1;
+		bytes[20000] ^= 1;
+		disk_spoil(disk, name, bytes, sizeof bytes, 0);
+		if (i == 3)
+			disk_remove(disk, name);
+		if (i == 4)
+			disk_truncate(disk, name, SIZE / 2);
+	}
+	/* The readers of each file are said at its beginning. */
+	for (uint64_t i = 6; i < 16; i++) {
+		queue_impl_log_file_name(name, i * room);
+		if (!disk_has(disk, name))
+			break;
+		disk_read(disk, name, bytes, sizeof bytes, 0);
+		for (size_t at = 0; at < 8192; at += 8)
+			if (bytes[QUEUE_IMPL_LOG_HEADER + at + 16] == QUEUE_IMPL_LOG_COMPLETE)
+				bytes[QUEUE_IMPL_LOG_HEADER + at + 4] ^= 1;
+		disk_spoil(disk, name, bytes, sizeof bytes, 0);
+	}
+	queue_impl_log_file_name(name, room + 8000);
+	file = table->open(table->context, 0, name, QUEUE_IMPL_DISK_CREATE);
+	table->close(table->context, file);
+	cr_assert_eq(table->sync_directory(table->context, 0), 0);
+	return disk;
+}
+
+static const struct queue_log_options salvaging = {
+	.segment_size = SIZE, .staging_size = 4 * SIZE, .flags = QUEUE_LOG_SALVAGE};
+
+/* How many messages there are; a negative number: it could not be opened, or not be read. */
+static int
+count(struct disk *disk, const struct queue_log_options *options)
+{
+	static struct queue_log_message messages[16];
+	static char buffer[16 * LONGEST];
+	struct queue_log_reader *reader = NULL;
+	struct queue_log *log = NULL;
+	int rc = queue_impl_log_open(&log, "log", options, disk_table(disk)), n = 0;
+
+	if (rc < 0)
+		return rc;
+	rc = queue_log_reader_open(log, "all", NULL, &reader);
+	while (rc == 0) {
+		rc = queue_log_read_n(reader, messages, 16, buffer, sizeof buffer, 0);
+		if (rc <= 0)
+			break;
+		n += rc;
+		rc = queue_log_ack_n(reader, messages, rc) == rc ? 0 : -EINVAL;
+	}
+	(void)queue_log_close(log);
+	return rc == -ETIMEDOUT ? n : rc;
+}
+
+/* Whatever fails while it is mended, the next one mends the rest, and no message is lost by it. */
+Test(log, mending_fails_anywhere_and_is_done_by_the_next, .timeout = 120)
+{
+	static const char kinds[] = "LOZRwsdruo";
+	struct disk *ruin = make_ruin(), *disk = disk_crash(ruin, DISK_LOSE_NONE, 0);
+	int all = count(disk, &salvaging), n;
+	uint64_t times;
+
+	cr_assert_gt(all, 100, "%d", all);
+	disk_free(disk);
+	for (int kind = 0; kinds[kind]; kind++)
+		for (uint64_t nth = 0;; nth++) {
+			disk = disk_crash(ruin, DISK_LOSE_NONE, 0);
+			disk_fail(disk, kinds[kind], (int64_t)nth, false, EIO);
+			n = count(disk, &salvaging);
+			cr_assert(n == all || n == -EIO, "%c %d: %d of %d", kinds[kind], (int)nth,
+				  n, all);
+			times = disk_count(disk, kinds[kind]);
+			disk_fail(disk, kinds[kind], -1, false, 0);
+			if (n < 0) {
+				/* It was in the middle of it, or had read some and acknowledged them. */
+				n = count(disk, &salvaging);
+				cr_assert_geq(n, 0, "%c %d: %d", kinds[kind], (int)nth, n);
+			}
+			disk_free(disk);
+			if (nth >= times)
+				break;
+		}
+	disk_free(ruin);
+}
+
+Test(log, memory_runs_out_while_it_is_mended, .timeout = 120)
+{
+	struct queue_log_options options = salvaging;
+	struct disk *ruin = make_ruin(), *disk;
+	struct fault_allocator faults;
+	uint64_t calls = 1;
+	int n;
+
+	fault_init(&faults);
+	options.allocator = &faults.allocator;
+	for (uint64_t nth = 0; nth <= calls; nth++) {
+		disk = disk_crash(ruin, DISK_LOSE_NONE, 0);
+		fault_set(&faults, nth, false);
+		n = count(disk, &options);
+		cr_assert(n > 100 || n == -ENOMEM || n == -EIO, "%d: %d", (int)nth, n);
+		cr_assert(fault_is_balanced(&faults), "%d", (int)nth);
+		if (nth == 0)
+			calls = faults.calls;
+		disk_free(disk);
+	}
+	disk_free(ruin);
+}

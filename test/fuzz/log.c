@@ -128,13 +128,16 @@ note_position(struct scene *scene, uint64_t position)
 		scene->positions[scene->n_positions++] = position;
 }
 
-/* One that there is, by its number from the last one on. */
+/* One that there is, by its number from the last one on; none that is behind the next record. */
 static uint64_t
 position_of(const struct scene *scene, uint8_t back)
 {
+	uint64_t now = scene->file ? scene->file->base + scene->at : 0, position;
+
 	if (scene->n_positions == 0)
 		return 0;
-	return scene->positions[scene->n_positions - 1 - back % scene->n_positions];
+	position = scene->positions[scene->n_positions - 1 - back % scene->n_positions];
+	return position < now ? position : now;
 }
 
 static void

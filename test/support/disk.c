@@ -90,21 +90,24 @@ drop(struct names *names, int i)
 
 /* With the lock held: is this operation to fail? */
 static int
+fails_as(struct disk *disk, char what)
+{
+	unsigned char kind = (unsigned char)what;
+	uint64_t number = disk->counts[kind]++;
+
+	return disk->fails[kind] && (number == disk->fails_at[kind] ||
+				     (number > disk->fails_at[kind] && disk->fails_for_ever[kind]))
+		       ? -disk->error
+		       : 0;
+}
+
+/* One that changes something. */
+static int
 fails(struct disk *disk, char what)
 {
-	static const char all = '*';
-	int rc = 0;
+	int rc = fails_as(disk, what), any = fails_as(disk, '*');
 
-	for (int i = 0; i < 2; i++) {
-		unsigned char kind = (unsigned char)(i == 0 ? what : all);
-		uint64_t number = disk->counts[kind]++;
-
-		if (disk->fails[kind] &&
-		    (number == disk->fails_at[kind] ||
-		     (number > disk->fails_at[kind] && disk->fails_for_ever[kind])))
-			rc = -disk->error;
-	}
-	return rc;
+	return rc < 0 ? rc : any;
 }
 
 static int
@@ -139,8 +142,8 @@ open_file(void *context, int directory, const char *name, enum queue_impl_disk_m
 	i = find(&disk->now, name);
 	if (i < 0 && mode != QUEUE_IMPL_DISK_CREATE)
 		rc = -ENOENT;
-	else if (i < 0)
-		rc = fails(disk, 'o');
+	else
+		rc = i < 0 ? fails(disk, 'o') : fails_as(disk, 'O');
 	if (rc < 0)
 		return done(disk, rc);
 	if (i < 0) {
@@ -204,15 +207,17 @@ read_file(void *context, int file, void *data, size_t length, uint64_t offset)
 	struct disk *disk = context;
 	const struct inode *inode;
 	uint64_t n = 0;
+	int rc;
 
 	pthread_mutex_lock(&disk->lock);
 	inode = inode_of(disk, file);
-	if (offset < inode->size)
+	rc = fails_as(disk, 'R');
+	if (rc == 0 && offset < inode->size)
 		n = inode->size - offset < length ? inode->size - offset : length;
 	if (n > 0)
 		memcpy(data, inode->now + offset, n);
 	pthread_mutex_unlock(&disk->lock);
-	return (int64_t)n;
+	return rc < 0 ? rc : (int64_t)n;
 }
 
 static void
@@ -312,7 +317,9 @@ size_of_file(void *context, int file)
 	int64_t size;
 
 	pthread_mutex_lock(&disk->lock);
-	size = (int64_t)inode_of(disk, file)->size;
+	size = fails_as(disk, 'Z');
+	if (size == 0)
+		size = (int64_t)inode_of(disk, file)->size;
 	pthread_mutex_unlock(&disk->lock);
 	return size;
 }
@@ -381,14 +388,16 @@ list_files(void *context, int directory, void (*each)(const char *name, void *ar
 {
 	struct disk *disk = context;
 	struct names names;
+	int rc;
 
 	(void)directory;
 	pthread_mutex_lock(&disk->lock);
 	names = disk->now;
+	rc = fails_as(disk, 'L');
 	pthread_mutex_unlock(&disk->lock);
-	for (int i = 0; i < names.n; i++)
+	for (int i = 0; rc == 0 && i < names.n; i++)
 		each(names.name[i], argument);
-	return 0;
+	return rc;
 }
 
 struct disk *

@@ -39,7 +39,8 @@ struct disk *disk_crash(struct disk *disk, enum disk_loss loss, uint64_t seed);
 /*
  * The operations that change something are counted. From the nth on (0 is the next one) each, or only
  * that one, fails with an error; -1: none. `what` is one of 'w'rite, 's'ync, 'd'irectory sync,
- * 'r'ename, 'u'nlink, 'o'pen that makes a file, or '*' for all of these.
+ * 'r'ename, 'u'nlink, 'o'pen that makes a file, or '*' for all of these. What changes nothing is
+ * counted apart: 'R'ead, 'O'pen of a file that is there, si'Z'e, 'L'ist.
  */
 void disk_fail(struct disk *disk, char what, int64_t nth, bool for_ever, int error);
 

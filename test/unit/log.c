@@ -126,6 +126,14 @@ Test(log, refuses_what_is_not_valid_and_leaves_out_alone)
 	cr_assert_eq(queue_log_reader_open(NULL, "a", NULL, NULL), -EINVAL);
 	cr_assert_eq(queue_log_reader_close(NULL), 0);
 	cr_assert_eq(queue_log_ack(NULL, 0), -EINVAL);
+	cr_assert_eq(queue_log_nack(NULL, 0, 0), -EINVAL);
+	cr_assert_eq(queue_log_renew(NULL, 0, 0), -EINVAL);
+	cr_assert_eq(queue_log_wait(NULL, 0, 0), -EINVAL);
+	cr_assert_eq(queue_log_reader_remove(NULL, "a"), -EINVAL);
+	cr_assert_eq(queue_log_reader_stats(NULL, NULL), -EINVAL);
+	/* The system's disk, on which there is no such directory. */
+	cr_assert_eq(queue_log_open(&log, "/nonexistent/conveyor/log", NULL), -ENOENT);
+	cr_assert_eq(log, untouched);
 	disk_free(disk);
 }
 
@@ -152,6 +160,32 @@ Test(log, refuses_readers_that_are_not_valid)
 	cr_assert_eq(queue_log_reader_open(log, name, NULL, &reader), -EINVAL);
 	cr_assert_eq(queue_log_reader_remove(log, "a"), -ENOENT);
 	cr_assert_eq(reader, untouched);
+	{
+		struct queue_log_message message;
+		struct queue_log_stats stats;
+
+		reader = open_reader(log, "a", NULL);
+		cr_assert_eq(queue_log_read_n(NULL, &message, 1, name, 1, 0), -EINVAL);
+		cr_assert_eq(queue_log_read_n(reader, NULL, 1, name, 1, 0), -EINVAL);
+		cr_assert_eq(queue_log_read_n(reader, &message, 0, name, 1, 0), -EINVAL);
+		cr_assert_eq(queue_log_read_n(reader, &message, 1, NULL, 1, 0), -EINVAL);
+		cr_assert_eq(queue_log_read_n(reader, &message, 1, NULL, 0, 0), -ETIMEDOUT);
+		cr_assert_eq(queue_log_ack_n(reader, &message, -1), -EINVAL);
+		cr_assert_eq(queue_log_ack_n(reader, NULL, 1), -EINVAL);
+		cr_assert_eq(queue_log_ack_n(reader, NULL, 0), 0);
+		cr_assert_eq(queue_log_reader_stats(reader, NULL), -EINVAL);
+		cr_assert_eq(queue_log_reader_remove(log, NULL), -EINVAL);
+		cr_assert_eq(queue_log_stats(log, NULL), -EINVAL);
+		cr_assert_eq(queue_log_append(log, NULL, 1, NULL), -EINVAL);
+		cr_assert_eq(queue_log_append(log, NULL, 0, NULL), 0);
+		cr_assert_eq(queue_log_reader_open(log, NULL, NULL, &reader), -EINVAL);
+		cr_assert_eq(queue_log_reader_open(log, "b", NULL, NULL), -EINVAL);
+		cr_assert_eq(queue_log_reader_close(reader), 0);
+		cr_assert_eq(queue_log_reader_remove(log, "a"), 0);
+		/* It is none at once, whenever that is written. */
+		queue_log_stats(log, &stats);
+		cr_assert_eq(stats.readers, 0);
+	}
 	name[QUEUE_LOG_NAME_MAX] = '\0';
 	reader = open_reader(log, name, NULL);
 	cr_assert_eq(queue_log_reader_open(log, name, NULL, &reader), -EBUSY);
@@ -656,6 +690,7 @@ Test(log, a_sync_that_fails_ends_it_and_what_was_durable_is_read)
 	struct disk *disk = disk_new();
 	struct queue_log *log = open_log(disk, &small);
 	struct queue_log_reader *reader = open_reader(log, "a", NULL);
+	struct pollfd descriptor = {.events = POLLIN};
 	struct queue_log_message message;
 	uint64_t position = UINT64_MAX;
 	struct queue_log_stats stats;
@@ -666,8 +701,12 @@ Test(log, a_sync_that_fails_ends_it_and_what_was_durable_is_read)
 	do
 		queue_log_stats(log, &stats);
 	while (stats.spares < 2);
+	descriptor.fd = queue_log_fd(log);
+	cr_assert_geq(descriptor.fd, 0);
+	(void)queue_log_fd_clear(log);
 	disk_fail(disk, 's', 0, false, EIO);
 	cr_assert_eq(queue_log_append(log, "two", 3, &position), -EIO);
+	cr_assert_eq(poll(&descriptor, 1, PATIENCE), 1);
 	cr_assert_neq(position, UINT64_MAX);
 	cr_assert_eq(queue_log_wait(log, position, QUEUE_NEVER), -EIO);
 	cr_assert_eq(queue_log_append(log, "three", 5, NULL), -EIO);
@@ -1623,6 +1662,8 @@ Test(log, an_append_waits_for_room_in_memory)
 	pthread_t thread;
 	void *failed;
 
+	/* So that it is not a file that is waited for. */
+	options.segment_size = 32 * SIZE;
 	options.on_durable = hold;
 	log = open_log(disk, &options);
 	reader = open_reader(log, "a", NULL);
@@ -1640,6 +1681,156 @@ Test(log, an_append_waits_for_room_in_memory)
 		cr_assert_eq(queue_log_ack(reader, message.position), 0);
 	}
 	expect_nothing(reader);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* What is acknowledged out of order becomes longer, until there is no room to say it. */
+Test(log, a_disk_that_is_too_full_for_what_is_acknowledged_refuses_a_sync)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log;
+	struct queue_log_reader *reader;
+	static struct queue_log_message messages[200];
+	static char buffer[256 * 1000];
+	char text[1000] = {0};
+	int n, rc = 0;
+
+	disk_limit(disk, 3 * SIZE + 100);
+	log = open_log(disk, &small);
+	reader = open_reader(log, "a", NULL);
+	while (queue_log_append(log, text, sizeof text, NULL) == 0)
+		continue;
+	n = queue_log_read_n(reader, messages, 200, buffer, sizeof buffer, 0);
+	cr_assert_gt(n, 100);
+	for (int i = 1; i < n && rc == 0; i++) {
+		cr_assert_eq(queue_log_ack(reader, messages[i].position), 0);
+		rc = queue_log_sync(log, QUEUE_NEVER);
+	}
+	cr_assert_eq(rc, -ENOSPC, "%d", rc);
+	disk_limit(disk, 0);
+	append_soon(log, text, sizeof text);
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* What is left of a file is too short for a record, and somebody begins to read there. */
+Test(log, a_reader_begins_where_nothing_fits)
+{
+	static const struct queue_log_reader_options at_the_end = {.start = QUEUE_LOG_TAIL};
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log *log;
+	struct queue_log_reader *reader;
+	struct queue_log_stats stats;
+	uint64_t end = SIZE - QUEUE_IMPL_LOG_HEADER;
+	static char text[SIZE / 4];
+
+	/* Then there is no record of the log's own in between. */
+	options.sync = QUEUE_LOG_NONE;
+	log = open_log(disk, &options);
+	append(log, "one");
+	for (;;) {
+		queue_log_stats(log, &stats);
+		if (end - stats.ends <= 8192)
+			break;
+		cr_assert_eq(queue_log_append(log, text, 4000, NULL), 0);
+	}
+	cr_assert_eq(
+		queue_log_append(log, text, end - stats.ends - 16 - QUEUE_IMPL_LOG_RECORD, NULL),
+		0);
+	queue_log_stats(log, &stats);
+	cr_assert_eq(stats.ends, end - 16);
+	reader = open_reader(log, "a", &at_the_end);
+	append(log, "two");
+	expect(reader, "two", 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* A message is damaged while it is out: it comes no more, and that is said. */
+Test(log, damage_to_what_is_out_is_seen_when_it_comes_again)
+{
+	for (unsigned flags = 0; flags <= QUEUE_LOG_SALVAGE; flags += QUEUE_LOG_SALVAGE) {
+		struct queue_log_options options = small;
+		struct queue_log_message message;
+		struct disk *disk = disk_new();
+		struct queue_log_reader *reader;
+		struct queue_log *log;
+		uint64_t one;
+		char buffer[8];
+
+		options.flags = flags;
+		log = open_log(disk, &options);
+		reader = open_reader(log, "a", NULL);
+		one = append(log, "one");
+		append(log, "two");
+		expect(reader, "one", 1);
+		disk_spoil(disk, FIRST, "x", 1,
+			   QUEUE_IMPL_LOG_HEADER + one + QUEUE_IMPL_LOG_RECORD);
+		n_damages = 0;
+		cr_assert_eq(queue_log_nack(reader, one, 0), 0);
+		if (flags == 0)
+			cr_assert_eq(queue_log_read(reader, &message, buffer, 8, 0), -EILSEQ);
+		else
+			expect(reader, "two", 1);
+		cr_assert_eq(n_damages, 1);
+		cr_assert_eq(damages[0].position, one);
+		cr_assert_eq(queue_log_close(log), 0);
+		disk_free(disk);
+	}
+}
+
+/* It has come as often as it may before the log was opened. */
+Test(log, a_message_that_failed_too_often_before_becomes_a_dead_letter)
+{
+	struct disk *disk = disk_new(), *other = disk_new();
+	struct queue_log *log = open_log(disk, &small), *dead = open_log(other, &small);
+	struct queue_log_reader_options options = {.attempts = 1, .dead_letters = dead};
+	struct queue_log_reader *reader = open_reader(log, "a", &options);
+
+	append(log, "poison");
+	append(log, "good");
+	expect(reader, "poison", 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_log(disk, &small);
+	expect(open_reader(log, "a", &options), "good", 1);
+	expect(open_reader(dead, "a", NULL), "poison", 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	cr_assert_eq(queue_log_close(dead), 0);
+	disk_free(disk);
+	disk_free(other);
+}
+
+Test(log, a_reader_begins_at_a_time_in_one_of_many_files)
+{
+	enum {
+		N = 200
+	};
+	static uint64_t positions[N];
+	struct queue_log_reader_options options = {.start = QUEUE_LOG_TIME};
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader;
+	struct queue_log_message message;
+	static char buffer[SIZE];
+	uint64_t before;
+
+	fill(log, N, positions);
+	usleep(15000);
+	before = append(log, "");
+	append(log, "");
+	options.start_at = queue_impl_log_time();
+	usleep(15000);
+	fill(log, N, positions);
+	reader = open_reader(log, "a", &options);
+	/* A little earlier than the first of those that came later, if at all. */
+	do {
+		cr_assert_eq(queue_log_read(reader, &message, buffer, sizeof buffer, 0), 0);
+		cr_assert_geq(message.position, before);
+	} while (message.length == 0);
+	cr_assert_eq(message.position, positions[0]);
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
 }
