@@ -2,7 +2,7 @@
 /*
  * A log that is large. A process fills it and is killed in the middle of it, then another opens it:
  * all that was said to be stored is there, in its order, and to open it took no more reading than
- * of the headers and of the last file, however many there are. That is counted, since times are
+ * of the headers and of the last files, however many there are. That is counted, since times are
  * those of the machine; they are shown.
  *
  * --megabytes 4   of messages; from 256 on in files of the usual size, else in small ones
@@ -28,8 +28,11 @@
 #define USUAL (UINT64_C(64) << 20)
 #define LENGTH 4000
 #define BATCH 64
-/* At the most the last file is read for its end, for what is to be written again, and for its rest. */
-#define TIMES_READ 3
+/*
+ * The last file is read for its end, for what is to be written again, and for its rest. When it was
+ * just begun, it does not say where the readers are, and the one or two before are read as well.
+ */
+#define TIMES_READ 8
 
 /* What outlives the process that is killed. */
 struct notes {
