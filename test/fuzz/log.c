@@ -177,16 +177,20 @@ begin_file(struct scene *scene, struct input *input)
 {
 	uint8_t index = take(input), how = take(input);
 	struct queue_impl_log_segment_header header;
+	uint64_t base = (uint64_t)(index & 0x3f) * ROOM;
 	struct file *file;
 
+	if (how & BASE_APART)
+		base = (uint64_t)1 << (index & 0x3f) | (uint64_t)(index & 0xc0) << 3;
+	/* A name has one file, and what is said of its positions is about that. */
+	for (int i = 0; i < scene->n_files; i++)
+		if (scene->files[i]->base == base)
+			return;
 	if (scene->n_files == FILES_MOST)
 		return;
 	file = calloc(1, sizeof *file);
 	check(file != NULL, "memory", 0);
-	header.base = (uint64_t)(index & 0x3f) * ROOM;
-	if (how & BASE_APART)
-		header.base = (uint64_t)1 << (index & 0x3f) | (uint64_t)(index & 0xc0) << 3;
-	file->base = header.base;
+	file->base = header.base = base;
 	file->salt = header.salt = 0x1234567 + index;
 	file->size = header.size = SIZE;
 	if (how & OTHER_SIZE)
@@ -329,11 +333,18 @@ add_gap(struct scene *scene, struct input *input)
 	put_record(scene, QUEUE_IMPL_LOG_GAP, take_two(input), NULL, 0);
 }
 
-/* SEEK: where the next record goes. */
+/*
+ * SEEK: where the next record goes. Records in each other, or in less room than any has, are nothing
+ * that a log leaves, and a reader that stands there would find damage once more.
+ */
 static void
 seek(struct scene *scene, struct input *input)
 {
-	scene->at = (uint64_t)take_two(input) * 8 % ROOM;
+	uint64_t at = (uint64_t)take_two(input) * 8 % ROOM;
+
+	if (at < scene->at + QUEUE_IMPL_LOG_RECORD)
+		scene->is_wild = true;
+	scene->at = at;
 }
 
 /* FLIP: bits of a byte of the file. */
@@ -418,22 +429,16 @@ static void
 make_scene(struct scene *scene, struct input input)
 {
 	const struct queue_impl_disk *table;
-	int i, k;
+	int i;
 
 	memset(scene, 0, sizeof *scene);
 	scene->disk = disk_new();
 	scene->segment_size = SIZE;
 	for (i = 0; i < 200 && input.left > 0; i++)
 		things[take(&input) % (sizeof things / sizeof *things)](scene, &input);
-	for (i = 0; i < scene->n_files; i++) {
-		/* The last one of a name counts. */
-		for (k = i + 1; k < scene->n_files; k++)
-			if (scene->files[k]->base == scene->files[i]->base)
-				break;
-		if (k == scene->n_files)
-			put_file(scene->disk, scene->files[i]->name, scene->files[i]->bytes,
-				 scene->files[i]->size);
-	}
+	for (i = 0; i < scene->n_files; i++)
+		put_file(scene->disk, scene->files[i]->name, scene->files[i]->bytes,
+			 scene->files[i]->size);
 	table = disk_table(scene->disk);
 	check(table->sync_directory(table->context, 0) == 0, "sync", 0);
 	disk_limit(scene->disk, DISK_MOST);

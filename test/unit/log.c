@@ -1155,7 +1155,12 @@ Test(log, a_sync_that_has_to_wait_does_not_keep_a_processor_busy, .timeout = 60)
 	struct disk *disk = disk_new();
 	struct queue_log *log = open_log(disk, &small);
 	uint64_t position, sleeps, end = queue_after_ms(PATIENCE);
+	char text[1000];
 
+	/* So that all memory has been used before, and what is there is nothing that was appended. */
+	memset(text, 'x', sizeof text);
+	for (int i = 0; i < 300; i++)
+		cr_assert_eq(queue_log_append_async(log, text, sizeof text, NULL), 0);
 	append(log, "before");
 	while (queue_impl_load_rlx(&log->work.word) < QUEUE_IMPL_EVENT_ONE)
 		usleep(100);
