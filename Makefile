@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Sources are found by wildcard: a new file in lib/, test/unit/, test/fault/, test/stress/,
-# examples/, examples/seckill/, its gateway/ or bench/ needs no line here. `make help` prints the
-# lines that start with "#:".
+# Sources are found by wildcard: a new file in lib/, lib/queue-log/, test/unit/, test/fault/,
+# test/stress/, examples/, examples/seckill/, its gateway/ or bench/ needs no line here. `make help`
+# prints the lines that start with "#:".
 #
 #: Targets
-#:   all             libconveyor.a (this is what plain `make` does)
+#:   all             libconveyor.a and queue-log (this is what plain `make` does)
 #:   demo            the flash sale: installs what is missing, builds it, runs it; and one whose
 #:                   shop is killed and loses nothing
 #:   demo-http       the same behind HTTP, under a load that wrk makes, with a page that shows it
@@ -34,7 +34,7 @@
 #:   examples        the example programs, below $(BUILD)/examples
 #:   bench           builds queue-bench and runs `queue-bench report $(BENCH_ARGS)`, about a minute
 #:   bench-peers     installs the packages of the queues and databases it compares with
-#:   install         headers, archive, conveyor.pc, queue-bench and manual pages, below
+#:   install         headers, archive, conveyor.pc, queue-log, queue-bench and manual pages, below
 #:                   $(DESTDIR)$(prefix)
 #:   uninstall       takes away what install put there
 #:   dist            $(BUILD)/conveyor-VERSION.tar.gz, from the last commit
@@ -167,6 +167,8 @@ VERSION := $(shell sed -n 's/^\#define QUEUE_VERSION "\(.*\)"/\1/p' include/conv
 HEADERS := $(wildcard include/conveyor.h include/conveyor/*.h include/conveyor/impl/*.h)
 MAN_PAGES := $(wildcard man/*.[1-9])
 LIB_SOURCES := $(filter-out $(if $(HAVE_JEMALLOC),,lib/alloc_jemalloc.c),$(wildcard lib/*.c))
+# The program that looks at logs and mends them.
+QUEUE_LOG_SOURCES := $(wildcard lib/queue-log/*.c)
 SUPPORT_SOURCES := $(wildcard test/support/*.c)
 ACCESSES_SOURCES := $(wildcard test/support/accesses/*.c)
 # When crossing, what asks for more libraries is left out: they are those of this machine.
@@ -196,6 +198,7 @@ objects = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 programs = $(patsubst %.c,$(OUT)/%,$(1))
 
 LIB := $(OUT)/libconveyor.a
+QUEUE_LOG := $(OUT)/queue-log
 UNIT := $(call programs,$(UNIT_SOURCES))
 FAULT := $(call programs,$(FAULT_SOURCES))
 STRESS := $(call programs,$(STRESS_SOURCES))
@@ -207,7 +210,7 @@ GATEWAY := $(if $(GATEWAY_SOURCES),$(OUT)/examples/seckill-gateway)
 BENCH := $(if $(CROSS),,$(OUT)/bench/queue-bench)
 
 .PHONY: all unit fault stress examples programs
-all: $(LIB)
+all: $(LIB) $(QUEUE_LOG)
 unit: $(UNIT) $(FUZZ)
 fault: $(FAULT)
 stress: $(STRESS)
@@ -224,7 +227,7 @@ say = $(if $(filter 1,$(V)),@:,@echo '  $(1)  $(2)')
 TEST_SOURCES := $(SUPPORT_SOURCES) $(UNIT_SOURCES) $(FAULT_SOURCES) $(STRESS_SOURCES)
 TEST_SOURCES += $(FUZZ_SOURCES)
 SOURCES := $(LIB_SOURCES) $(TEST_SOURCES) $(EXAMPLE_SOURCES) $(SECKILL_SOURCES) $(BENCH_LOGIC)
-SOURCES += $(GATEWAY_SOURCES)
+SOURCES += $(GATEWAY_SOURCES) $(QUEUE_LOG_SOURCES)
 
 $(call objects,$(LIB_SOURCES)): OWN_CFLAGS += -Ilib
 $(call objects,$(TEST_SOURCES)): OWN_CFLAGS += -Ilib -Itest/support
@@ -290,6 +293,9 @@ $(OUT)/test/stress/linearizable_accesses: private LIB := $(OUT)/accesses/libconv
 $(OUT)/test/stress/linearizable_accesses: $(call objects,$(ACCESSES_SOURCES))
 
 -include $(POINTS_OBJECTS:.o=.d) $(ACCESSES_OBJECTS:.o=.d)
+
+$(QUEUE_LOG): $(call objects,$(QUEUE_LOG_SOURCES) bench/histogram.c) $(LIB)
+	$(link)
 
 $(EXAMPLES): $(OUT)/%: $(OUT)/obj/%.o $(LIB)
 	$(link) $(extra_libs)
@@ -631,10 +637,11 @@ endif
 names = $$(sed -n '/^\.Sh NAME/,/^\.Sh [^N]/s/^\.Nm \([-a-z_0-9]*\).*/\1/p' man/$$page)
 
 .PHONY: install uninstall
-install: $(LIB) $(OUT)/conveyor.pc $(BENCH)
+install: $(LIB) $(QUEUE_LOG) $(OUT)/conveyor.pc $(BENCH)
 	$(call say,INSTALL,$(DESTDIR)$(prefix))
 	$(Q)$(INSTALL) -d '$(DESTDIR)$(libdir)/pkgconfig' '$(DESTDIR)$(includedir)/conveyor/impl'
 	$(Q)$(INSTALL) -m 644 $(LIB) '$(DESTDIR)$(libdir)'
+	$(Q)$(INSTALL) -D -m 755 $(QUEUE_LOG) '$(DESTDIR)$(bindir)/queue-log'
 	$(Q)$(if $(BENCH),$(INSTALL) -D -m 755 $(BENCH) '$(DESTDIR)$(bindir)/queue-bench')
 	$(Q)$(INSTALL) -m 644 $(OUT)/conveyor.pc '$(DESTDIR)$(libdir)/pkgconfig'
 	$(Q)for header in $(HEADERS:include/%=%); do \
@@ -652,7 +659,7 @@ install: $(LIB) $(OUT)/conveyor.pc $(BENCH)
 
 uninstall:
 	$(call say,UNINSTALL,$(DESTDIR)$(prefix))
-	$(Q)rm -f '$(DESTDIR)$(bindir)/queue-bench'
+	$(Q)rm -f '$(DESTDIR)$(bindir)/queue-log' '$(DESTDIR)$(bindir)/queue-bench'
 	$(Q)rm -f '$(DESTDIR)$(libdir)/libconveyor.a' '$(DESTDIR)$(libdir)/pkgconfig/conveyor.pc'
 	$(Q)for header in $(HEADERS:include/%=%); do \
 		rm -f '$(DESTDIR)$(includedir)/'$$header; \

@@ -73,6 +73,7 @@ together()
 #   GATEWAY   the path of the flash sale's service
 #   EXAMPLES  the directory of the programs built from examples/*.c
 #   QUEUE_BENCH  the path of queue-bench
+#   QUEUE_LOG  the path of queue-log, with the library beside it
 #   BUILD     a directory of its own to write into, empty at first
 #   CC        the compiler that built them
 # and its working directory is the top of the source tree.
@@ -87,7 +88,7 @@ run_programs()
 		report "$name" env SECKILL="$check/gcc/examples/seckill" \
 			GATEWAY="$check/gcc/examples/seckill-gateway" \
 			QUEUE_BENCH="$check/gcc/bench/queue-bench" EXAMPLES="$check/gcc/examples" \
-			BUILD="$check/$name" CC=gcc $limit "$script"
+			QUEUE_LOG="$check/gcc/queue-log" BUILD="$check/$name" CC=gcc $limit "$script"
 	done
 }
 

@@ -39,6 +39,7 @@ has_every_file_and_no_other()
 			echo ".$prefix/share/man/man$section/${page#man/}"
 		done
 		echo ".$prefix/bin/queue-bench"
+		echo ".$prefix/bin/queue-log"
 		echo ".$libdir/libconveyor.a"
 		echo ".$libdir/pkgconfig/conveyor.pc"
 	} | sort -u >"$outside/expected"
