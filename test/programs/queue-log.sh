@@ -483,10 +483,10 @@ nothing_is_torn_while_it_is_open()
 	queue_log verify "$log"
 	exits 0
 	says 'a program has it open'
-	exec 3>&-
-	kill -9 $background
-	wait $background 2>/dev/null
+	kill -9 "$background"
+	wait "$background" 2>/dev/null
 	background=
+	exec 3>&-
 	queue_log verify "$log"
 	exits 1
 }
