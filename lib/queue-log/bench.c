@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * queue-log bench: how many messages a log on this disk takes, and how long one waits, by turns with
- * writes and syncs of as many bytes, which are what the disk can do.
+ * queue-log bench: how many messages a log on this disk takes, and how long one waits, by turns
+ * with writes and syncs of as many bytes, which are what the disk can do.
  */
 #include "../../bench/histogram.h"
 #include "command.h"
@@ -29,7 +29,7 @@
 #define PIPELINED 64   /* messages of a thread that wait together */
 #define TURN 500000000 /* nanoseconds */
 
-/* Of the log's files, and of the one beside: some of them, and what is kept, are not too much to ask. */
+/* Of the log's files, and of the one beside. With those that are kept it is not too much to ask. */
 #define FILE_SIZE (UINT64_C(16) << 20)
 
 struct bench;
@@ -359,7 +359,7 @@ print(const struct bench *bench)
 	print_rates("writes/s", per_second(log->writes, log), per_second(raw->writes, raw));
 	print_rates("syncs/s", per_second(log->syncs, log), per_second(raw->syncs, raw));
 	print_bytes(syncs ? "bytes a sync" : "bytes a write", (double)bytes_at_once(bench),
-		    raw->writes > 0 ? (double)(raw->bytes / raw->writes) : 0);
+		    raw->writes > 0 ? (double)raw->bytes / (double)raw->writes : 0);
 	print_latencies(log, raw);
 }
 

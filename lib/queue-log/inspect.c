@@ -69,7 +69,7 @@ measure(struct look *look, const struct verdict *verdict, const struct state_rea
 	struct lag *lag)
 {
 	const struct state *state = &verdict->state;
-	uint64_t acknowledged, delivered, position = reader->position;
+	uint64_t acknowledged = 0, delivered = 0, position = reader->position;
 	int rc;
 
 	if (position < verdict->begins)
@@ -120,10 +120,10 @@ print_head(const struct inspection *inspection)
 
 	for (i = 0; i < verdict->n_segments; i++)
 		size += verdict->segments[i].segment.size;
-	(void)printf("%s: %zu segment%s of ", inspection->directory, verdict->n_segments,
+	(void)printf("%s: %zu segment%s, ", inspection->directory, verdict->n_segments,
 		     verdict->n_segments == 1 ? "" : "s");
 	print_size(0, size);
-	(void)printf(", %zu spare file%s\n", inspection->spares,
+	(void)printf(", and %zu spare file%s\n", inspection->spares,
 		     inspection->spares == 1 ? "" : "s");
 	(void)printf("%s\n",
 		     verdict->has_writer ? "A program has it open." : "No program has it open.");

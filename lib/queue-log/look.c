@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "look.h"
+#include "look_files.h"
 
 #include <conveyor/alloc.h>
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define RECORD QUEUE_IMPL_LOG_RECORD
@@ -21,104 +16,6 @@
 
 /* look_next: something has changed, go on. */
 #define AGAIN 1
-
-/* How long ago a file must have been written for its time to tell that it has not been since. */
-#define TIME_GRAIN 2
-
-/* ---- The directory --------------------------------------------------------------------------- */
-
-static int
-compare(const void *a, const void *b)
-{
-	const uint64_t *left = a, *right = b;
-
-	return *left < *right ? -1 : *left > *right;
-}
-
-static int
-note_base(struct look *look, uint64_t base)
-{
-	if (look->n_bases == look->capacity) {
-		size_t capacity = look->capacity ? 2 * look->capacity : 64;
-		uint64_t *bases = realloc(look->bases, capacity * sizeof *bases);
-
-		if (!bases)
-			return -ENOMEM;
-		look->bases = bases;
-		look->capacity = capacity;
-	}
-	look->bases[look->n_bases++] = base;
-	return 0;
-}
-
-/* Like one of ours: a decimal number behind. */
-static bool
-is_spare(const char *name)
-{
-	static const char begin[] = "spare.";
-	size_t digits;
-
-	if (strncmp(name, begin, sizeof begin - 1) != 0)
-		return false;
-	name += sizeof begin - 1;
-	digits = strspn(name, "0123456789");
-	return digits > 0 && name[digits] == '\0';
-}
-
-static void
-note_file(const char *name, void *opaque)
-{
-	struct look *look = opaque;
-	uint64_t base;
-
-	if (queue_impl_log_is_file_name(name, &base)) {
-		int rc = note_base(look, base);
-
-		if (rc < 0)
-			look->rc = rc;
-	} else if (is_spare(name)) {
-		look->n_spares++;
-	}
-}
-
-int
-look_list(struct look *look)
-{
-	int rc;
-
-	look->n_bases = look->n_spares = 0;
-	look->rc = 0;
-	rc = look->disk->list(look->disk->context, look->directory, note_file, look);
-	if (rc == 0)
-		rc = look->rc;
-	if (rc == 0 && look->n_bases > 1)
-		qsort(look->bases, look->n_bases, sizeof *look->bases, compare);
-	return rc;
-}
-
-static int
-open_file(const struct look *look, uint64_t base)
-{
-	char name[QUEUE_IMPL_LOG_FILE_NAME];
-
-	queue_impl_log_file_name(name, base);
-	return look->disk->open(look->disk->context, look->directory, name, QUEUE_IMPL_DISK_READ);
-}
-
-/* A file is there under the name of a segment; and it is this one, unless `file` is negative. */
-static bool
-is_there(const struct look *look, uint64_t base, int file)
-{
-	char name[QUEUE_IMPL_LOG_FILE_NAME];
-	struct stat named, open;
-
-	queue_impl_log_file_name(name, base);
-	if (fstatat(look->directory, name, &named, 0) != 0)
-		return false;
-	if (file < 0)
-		return true;
-	return fstat(file, &open) == 0 && named.st_ino == open.st_ino;
-}
 
 /* ---- Events ---------------------------------------------------------------------------------- */
 
@@ -151,7 +48,7 @@ ended(const struct look *look, struct look_event *event)
 	return 0;
 }
 
-/* ---- Headers --------------------------------------------------------------------------------- */
+/* ---- Entering a segment ---------------------------------------------------------------------- */
 
 static void
 leave(struct look *look)
@@ -173,45 +70,9 @@ base_behind(const struct look *look, uint64_t base)
 	return 0;
 }
 
-struct headers {
-	struct queue_impl_log_segment_header header; /* of one that is right */
-	int first, second;			     /* 0, -EILSEQ, -ENOTSUP */
-	uint64_t size;				     /* of the file */
-};
-
-/* Both headers of a file. 0, also when they are damaged. */
-static int
-read_headers(const struct look *look, int file, uint64_t base, struct headers *headers)
-{
-	const struct queue_impl_disk *disk = look->disk;
-	struct queue_impl_log_segment_header second;
-	unsigned char bytes[HEADER] = {0};
-	int64_t n = disk->read(disk->context, file, bytes, sizeof bytes, 0);
-	int64_t size = disk->size(disk->context, file);
-
-	if (n < 0 || size < 0)
-		return (int)(n < 0 ? n : size);
-	headers->size = (uint64_t)size;
-	headers->first = queue_impl_log_read_header(bytes, &headers->header);
-	headers->second = queue_impl_log_read_header(bytes + QUEUE_IMPL_LOG_HEADER_AGAIN, &second);
-	if (headers->first == 0 && headers->header.base != base)
-		headers->first = -EILSEQ;
-	if (headers->second == 0 && second.base != base)
-		headers->second = -EILSEQ;
-	if (headers->first < 0 && headers->second == 0)
-		headers->header = second;
-	return 0;
-}
-
-static bool
-is_later_version(const struct headers *headers)
-{
-	return headers->first == -ENOTSUP || headers->second == -ENOTSUP;
-}
-
 /* What there is to tell of them; the last one is told first. */
 static void
-note_headers(struct look *look, const struct headers *headers)
+note_headers(struct look *look, const struct look_headers *headers)
 {
 	uint64_t base = look->segment.base, size = look->segment.size;
 	struct look_event *next = look->pending;
@@ -233,7 +94,7 @@ note_headers(struct look *look, const struct headers *headers)
 
 /* Without a salt nothing in the file can be told from anything else. */
 static int
-pass_lost(struct look *look, struct look_event *event, const struct headers *headers)
+pass_lost(struct look *look, struct look_event *event, const struct look_headers *headers)
 {
 	uint64_t base = look->segment.base, next = base_behind(look, base);
 	uint64_t end = base + (headers->size > HEADER ? headers->size - HEADER : 0);
@@ -250,9 +111,9 @@ pass_lost(struct look *look, struct look_event *event, const struct headers *hea
 static int
 enter_segment(struct look *look, struct look_event *event)
 {
-	struct headers headers;
+	struct look_headers headers;
 	uint64_t base = look->at;
-	int file = open_file(look, base), rc;
+	int file = look_open_file(look, base), rc;
 
 	/* Since it was listed. */
 	if (file == -ENOENT)
@@ -260,12 +121,13 @@ enter_segment(struct look *look, struct look_event *event)
 	if (file < 0)
 		return file;
 	look->file = file;
-	rc = read_headers(look, file, base, &headers);
-	if (rc == 0 && (headers.first < 0 || headers.second < 0) && !is_there(look, base, file)) {
+	rc = look_read_headers(look, file, base, &headers);
+	if (rc == 0 && (headers.first < 0 || headers.second < 0) &&
+	    !look_is_there(look, base, file)) {
 		leave(look);
 		return AGAIN;
 	}
-	if (rc == 0 && is_later_version(&headers))
+	if (rc == 0 && look_is_later_version(&headers))
 		rc = -ENOTSUP;
 	if (rc < 0) {
 		leave(look);
@@ -302,32 +164,6 @@ last_until(const struct look *look, uint64_t position)
 	return i;
 }
 
-static int
-youngest(const struct look *look, size_t i, struct look_segment *segment)
-{
-	struct headers headers;
-	uint64_t base = look->bases[i];
-	int file = open_file(look, base), rc;
-
-	if (file < 0)
-		return file;
-	rc = read_headers(look, file, base, &headers);
-	look->disk->close(look->disk->context, file);
-	if (rc == 0 && is_later_version(&headers))
-		rc = -ENOTSUP;
-	if (rc == 0 && headers.first < 0 && headers.second < 0)
-		rc = -EILSEQ;
-	if (rc == 0)
-		*segment = (struct look_segment){
-			.base = base,
-			.end = base + (headers.header.size - HEADER),
-			.salt = headers.header.salt,
-			.created = headers.header.created,
-			.size = headers.header.size,
-		};
-	return rc;
-}
-
 /* Where the youngest segment ends, of those that are listed. */
 static void
 set_bound(struct look *look)
@@ -335,7 +171,7 @@ set_bound(struct look *look)
 	struct look_segment segment;
 
 	look->bound = UINT64_MAX;
-	if (!look->follows && youngest(look, look->n_bases - 1, &segment) == 0)
+	if (!look->follows && look_header_of(look, look->n_bases - 1, &segment) == 0)
 		look->bound = segment.end;
 }
 
@@ -377,7 +213,7 @@ pass_hole(struct look *look, struct look_event *event, uint64_t next)
 	}
 	look->at = next;
 	/* Files go one after the other from the oldest on. */
-	if (!look->has_segment || !is_there(look, look->segment.base, -1))
+	if (!look->has_segment || !look_is_there(look, look->segment.base, -1))
 		return gone(event, at, next);
 	*event = damage(at, 0, next - at, "there is no such file");
 	return 0;
@@ -468,7 +304,7 @@ pass_damage(struct look *look, struct look_event *event)
 
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
-	if (!is_there(look, look->segment.base, look->file))
+	if (!look_is_there(look, look->segment.base, look->file))
 		return lost_it(look, event);
 	next = rc == 0 ? record.position : look->segment.end;
 	look->at = next;
@@ -511,7 +347,7 @@ examine(struct look *look, struct look_event *event)
 		return rc;
 	if (is_settled)
 		return pass_damage(look, event);
-	if (!is_there(look, look->segment.base, look->file))
+	if (!look_is_there(look, look->segment.base, look->file))
 		return lost_it(look, event);
 	return ended(look, event);
 }
@@ -547,130 +383,7 @@ look_next(struct look *look, struct look_event *event)
 	return rc;
 }
 
-/* ---- Behind the end -------------------------------------------------------------------------- */
-
-bool
-look_has_more(struct look *look)
-{
-	const struct queue_impl_disk *disk = look->disk;
-	uint64_t position = 0;
-	struct stat file;
-	int64_t n;
-
-	if (look->file < 0 || is_there(look, look->segment.end, -1) ||
-	    !is_there(look, look->segment.base, look->file))
-		return true;
-	if (fstat(look->file, &file) != 0 || file.st_mtime + TIME_GRAIN < time(NULL))
-		return false;
-	n = disk->read(disk->context, look->file, &position, sizeof position,
-		       HEADER + (look->at - look->segment.base) + 8);
-	/* A record has begun there, or there is an error to be told. */
-	return n < 0 || position == look->at;
-}
-
-/* What a look at every word behind the end shows. */
-struct words {
-	uint64_t last; /* where the last one ends that is not zero */
-	bool has_strange; /* something is like a record of another position: the file was used before */
-	bool is_begun; /* at the end itself there is the position of a record */
-};
-
-static void
-look_at_words(const struct look *look, uint64_t at, const uint64_t *words, size_t n,
-	      struct words *seen)
-{
-	size_t i;
-
-	for (i = 0; i < n; i++) {
-		uint64_t position = at + 8 * i;
-
-		if (words[i] == 0)
-			continue;
-		seen->last = position + 8;
-		if (position == look->at + 8 && words[i] == look->at)
-			seen->is_begun = true;
-		/* Its position is a smaller one, for positions only grow. */
-		if (i > 0 && words[i] % 8 == 0 && words[i] < look->segment.base &&
-		    (uint32_t)words[i - 1] >= RECORD && words[i - 1] >> 32 != 0)
-			seen->has_strange = true;
-	}
-}
-
-static int
-look_at_rest(const struct look *look, struct words *seen)
-{
-	const struct queue_impl_disk *disk = look->disk;
-	uint64_t words[8192], at = look->at;
-	int64_t n;
-
-	while (at < look->written) {
-		size_t size = sizeof words;
-
-		if (size > look->written - at)
-			size = (size_t)(look->written - at);
-		n = disk->read(disk->context, look->file, words, size,
-			       HEADER + (at - look->segment.base));
-		if (n < 0)
-			return (int)n;
-		if (n < 8)
-			break;
-		look_at_words(look, at, words, (size_t)n / 8, seen);
-		at += (uint64_t)n & ~UINT64_C(7);
-	}
-	return 0;
-}
-
-int
-look_at_tail(struct look *look, struct look_tail *tail)
-{
-	struct words seen = {.last = look->at};
-	struct queue_impl_log_record record;
-	uint64_t behind = look->at;
-	int rc;
-
-	*tail = (struct look_tail){0};
-	if (look->file < 0)
-		return 0;
-	rc = look_at_rest(look, &seen);
-	if (rc < 0)
-		return rc;
-	while ((rc = queue_impl_log_scan_find(&look->scan, behind, &record)) == 0) {
-		tail->records++;
-		behind = record.position;
-	}
-	tail->length = seen.last - look->at;
-	/* A file that has not been used before is zero there. */
-	tail->is_torn = tail->records > 0 || seen.is_begun ||
-			(tail->length > 0 && !seen.has_strange);
-	return rc == -ENOENT ? 0 : rc;
-}
-
 /* ---- Opening and closing --------------------------------------------------------------------- */
-
-int
-look_youngest(struct look *look, struct look_segment *segment)
-{
-	int rc = look_list(look);
-	size_t i;
-
-	if (rc < 0)
-		return rc;
-	rc = -ENOENT;
-	for (i = look->n_bases; i > 0 && (rc == -ENOENT || rc == -EILSEQ); i--)
-		rc = youngest(look, i - 1, segment);
-	return rc == -EILSEQ ? -ENOENT : rc;
-}
-
-int
-look_extent(struct look *look, uint64_t *begins, uint64_t *ends)
-{
-	struct look_segment segment;
-	int rc = look_youngest(look, &segment);
-
-	*begins = look->n_bases > 0 ? look->bases[0] : 0;
-	*ends = rc == 0 ? segment.end : *begins;
-	return rc == -ENOENT ? 0 : rc;
-}
 
 void
 look_from(struct look *look, uint64_t position, bool follows)

@@ -8,9 +8,9 @@
  *
  * What looks wrong is looked at again before it is called damage, in the order in which a writer
  * does things. It syncs a segment before it begins the next one, and a batch before it writes the
- * DURABLE that says so: so the record at a place is read once more after such a thing was seen behind
- * it. It renames a segment before it writes something else into that file: so nothing counts that was
- * read of a file which does not have its name any more afterwards.
+ * DURABLE that says so: so the record at a place is read once more after such a thing was seen
+ * behind it. It renames a segment before it writes something else into that file: so nothing counts
+ * that was read of a file which does not have its name any more afterwards.
  *
  * Nobody is kept waiting, and no lock is taken. Where a log ends depends on the moment.
  */
@@ -84,15 +84,15 @@ struct look_tail {
 };
 
 /*
- * 0; -ENOENT: there is no directory, or nothing of a log in it; -ENOTSUP, later, from all of them: a
- * later version has made it; and what the system says.
+ * 0; -ENOENT: there is no directory, or nothing of a log in it; and what the system says. -ENOTSUP,
+ * from those below: a later version has made it.
  */
 int look_open(struct look *look, const char *path);
 void look_close(struct look *look);
 
 /*
- * The next records are those of the segment with a position, from its beginning on; or of the oldest
- * one, if that is behind. Segments that are not there yet are looked at only if `follows`.
+ * The next records are those of the segment with a position, from its beginning on; or of the
+ * oldest one, if that is behind. Segments that are not there yet are looked at only if `follows`.
  */
 void look_from(struct look *look, uint64_t position, bool follows);
 

@@ -5,17 +5,18 @@
  * It has the file `lock` open for writing, and holds flock(2) on it. To try that lock would answer,
  * but a program that opens the log in that moment would be told that it is open elsewhere. So the
  * question is put in another way: a read lease, fcntl(2), is granted on a file that nobody has open
- * for writing. Who wants to open it while there is a lease waits until it is given back, and does not
- * fail. Leases are for the owner of a file. To others /proc/locks shows the lock; but not those of
+ * for writing. Who wants to open it while there is a lease waits until it is given back, and does
+ * not fail. Leases are for the owner of a file. To others /proc/locks shows the lock; but not those of
  * another PID namespace, and its numbers of devices are not always those of stat(2).
  */
 #include "look.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,16 +38,23 @@ ask_by_lease(int file)
 	return 0;
 }
 
-/* "1: FLOCK  ADVISORY  WRITE 1234 fe:00:567 0 EOF" */
+/* "1: FLOCK  ADVISORY  WRITE 1234 fe:00:567 0 EOF": the inode is 567. */
 static bool
-is_lock_on(const char *line, ino_t inode)
+is_lock_on(char *line, ino_t inode)
 {
-	char kind[16], way[16];
-	uint64_t number;
+	static const char blanks[] = " \n";
+	const char *fields[6], *number;
+	char *rest;
+	size_t i;
 
-	return sscanf(line, "%*s %15s %*s %15s %*s %*[^:]:%*[^:]:%" SCNu64, kind, way, &number) ==
-		       3 &&
-	       number == inode && kind[0] == 'F' && way[0] == 'W';
+	for (i = 0; i < sizeof fields / sizeof *fields; i++) {
+		fields[i] = strtok_r(i == 0 ? line : NULL, blanks, &rest);
+		if (!fields[i])
+			return false;
+	}
+	number = strrchr(fields[5], ':');
+	return strcmp(fields[1], "FLOCK") == 0 && strcmp(fields[3], "WRITE") == 0 && number &&
+	       strtoull(number + 1, NULL, 10) == inode;
 }
 
 static int

@@ -12,10 +12,8 @@
 
 static const struct command *const commands[] = {
 	&command_inspect, &command_cat,	  &command_tail,  &command_verify,
-	&command_repair,  &command_purge, &command_bench,
+	&command_repair,  &command_purge, &command_bench, NULL,
 };
-
-#define COMMANDS (sizeof commands / sizeof *commands)
 
 static void
 print_help(void)
@@ -24,7 +22,7 @@ print_help(void)
 
 	(void)puts("usage: queue-log COMMAND [OPTION]... DIRECTORY\n"
 		   "Looks at a durable queue of conveyor, and mends it. DIRECTORY is the log's.\n");
-	for (i = 0; i < COMMANDS; i++)
+	for (i = 0; commands[i]; i++)
 		(void)printf("  %-9s %s\n", commands[i]->name, commands[i]->about);
 	(void)puts("\nqueue-log COMMAND --help says more; --version prints the version.\n"
 		   "inspect, cat, tail and verify change nothing, and may be used at any time.\n\n"
@@ -86,7 +84,7 @@ main(int argc, char **argv)
 		(void)puts("queue-log " QUEUE_VERSION);
 		return end_output(STATUS_DONE);
 	}
-	for (i = 0; i < COMMANDS; i++)
+	for (i = 0; commands[i]; i++)
 		if (strcmp(commands[i]->name, argv[1]) == 0)
 			return end_output(run(commands[i], argc - 1, argv + 1));
 	complain(argv[1][0] == '-' ? "there is no option \"%s\"; see queue-log --help"

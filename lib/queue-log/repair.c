@@ -105,7 +105,7 @@ is_broken(const struct options *options, const struct verdict *verdict, enum sta
 static enum status
 look_again(const struct options *options, struct look *look)
 {
-	struct verdict verdict;
+	struct verdict verdict = {.begins = 0};
 	enum status status = STATUS_DONE;
 	int rc = verify_read(look, &verdict, verify_print_damage, NULL);
 
@@ -128,7 +128,7 @@ static enum status
 repair(const struct options *options, struct look *look)
 {
 	enum status status = STATUS_DONE;
-	struct verdict verdict;
+	struct verdict verdict = {.begins = 0};
 	bool breaks = false;
 	int rc = verify_read(look, &verdict, options->salvage ? NULL : verify_print_damage, NULL);
 

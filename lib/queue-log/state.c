@@ -413,7 +413,7 @@ state_clear(struct state *state)
 	free(state->readers);
 	free(state->halves);
 	free(state->marks);
-	*state = (struct state){0};
+	memset(state, 0, sizeof *state);
 }
 
 /* Everything from a segment on. */

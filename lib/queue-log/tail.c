@@ -132,7 +132,7 @@ find_from(struct tail *tail, uint64_t base, uint64_t *end)
 	}
 }
 
-/* From the youngest segment back to one from which on there are enough: *from is the first of them. */
+/* From the youngest segment back, until there are enough: *from is the first of them. */
 static int
 find_last(struct tail *tail, uint64_t *from)
 {

@@ -159,7 +159,6 @@ verify_read(struct look *look, struct verdict *verdict,
 	bool is_end = false;
 	int rc;
 
-	*verdict = (struct verdict){.begins = 0};
 	rc = look_extent(look, &reading.first, &reading.last);
 	look_from(look, 0, false);
 	if (rc == 0)
@@ -235,7 +234,7 @@ print_verdict(const struct verdict *verdict)
 static enum status
 verify(const struct options *options)
 {
-	struct verdict verdict;
+	struct verdict verdict = {.begins = 0};
 	enum status status;
 	struct look look;
 	int rc = look_open(&look, options->directory);

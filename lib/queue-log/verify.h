@@ -26,8 +26,8 @@ struct verdict {
 };
 
 /*
- * Reads all of it; each damage is told to `tell` as it comes, unless that is NULL. Shows progress.
- * 0; or as look_next.
+ * Reads all of it into a verdict that is zero; each damage is told to `tell` as it comes, unless
+ * that is NULL. Shows progress. 0; or as look_next.
  */
 int verify_read(struct look *look, struct verdict *verdict,
 		void (*tell)(const struct look_event *event, void *context), void *context);

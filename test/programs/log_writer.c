@@ -7,8 +7,8 @@
  *                                 of them acknowledged
  *   log_writer crash DIR N SIZE   the same, and ends without closing it
  *   log_writer more DIR N         appends N messages more, one in 10 ms
- *   log_writer live DIR SECONDS   appends as fast as it can, and acknowledges at once: files are used
- *                                 again all the time
+ *   log_writer live DIR SECONDS   appends as fast as it can, and acknowledges at once: files are
+ *                                 used again all the time
  *   log_writer hold DIR           has it open until its standard input ends
  *   log_writer open DIR SECONDS   opens and closes it all the time: each time it has to succeed
  */

@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# queue-log.sh: the tool for logs, driven as its users would: its command line, logs that are intact,
-# torn and damaged, and logs that a program has open. Prints "ok NAME" or "not ok NAME" for each case;
-# exits 1 when one of them failed. In the environment: QUEUE_LOG, the program's path, beside which is
-# the library; BUILD, a directory to write into, and CC, which are optional.
+# queue-log.sh: the tool for logs, driven as its users would: its command line, logs that are
+# intact, torn and damaged, and logs that a program has open. Prints "ok NAME" or "not ok NAME" for
+# each case; exits 1 when one of them failed. In the environment: QUEUE_LOG, the program's path,
+# beside which is the library; BUILD, a directory to write into, and CC, which are optional.
 set -u
 
 : "${QUEUE_LOG:?the path of the program}"
@@ -410,7 +410,7 @@ purge_by_size_and_age()
 	queue_log purge --keep-bytes 1G --keep-age 7d "$log"
 	exits 0
 	frees 0 0
-	queue_log purge --keep-bytes 100K "$log"
+	queue_log purge --keep-bytes 150K "$log"
 	exits 0
 	frees 1 1
 	sleep 0.2
@@ -496,7 +496,7 @@ looking_beside_a_writer()
 	rm -rf "$log"
 	"$writer" live "$log" 2 >"$work/appended" 2>"$work/live" &
 	background=$!
-	wait_for 10 test -e "$first" || because 'it was not begun'
+	wait_for 10 test -e "$log/lock" || because 'it was not begun'
 	looks=0
 	while kill -0 "$background" 2>/dev/null && [ -z "$why" ]; do
 		queue_log verify "$log"
@@ -524,7 +524,7 @@ looking_does_not_keep_it_from_being_opened()
 	rm -rf "$log"
 	"$writer" open "$log" 1 >"$work/opened" 2>"$work/live" &
 	background=$!
-	wait_for 10 test -e "$first" || because 'it was not begun'
+	wait_for 10 test -e "$log/lock" || because 'it was not begun'
 	while kill -0 "$background" 2>/dev/null && [ -z "$why" ]; do
 		queue_log inspect "$log"
 		exits 0
