@@ -41,7 +41,7 @@ count_before(struct look *look, const struct state *state, uint64_t position, ui
 		if (rc < 0 || event.kind == LOOK_END || event.position >= position)
 			return rc;
 		if (event.kind == LOOK_RECORD && event.position >= mark.position)
-			*messages += state_is_message(&event.record);
+			*messages += event.record.message != NULL;
 	}
 }
 
@@ -154,10 +154,9 @@ static void
 print_readers(const struct inspection *inspection)
 {
 	const struct state *state = &inspection->verdict.state;
-	const struct state_reader *pins = state_pins(state);
 	size_t i;
 
-	if (!pins) {
+	if (state->n_readers == 0) {
 		(void)puts("\nThere are no readers: all messages are kept.");
 		return;
 	}
@@ -177,9 +176,6 @@ print_readers(const struct inspection *inspection)
 		(void)printf(" %10" PRIu64 " %5" PRIu64 " %11" PRIu64 "\n", lag->messages, lag->out,
 			     lag->done);
 	}
-	(void)fputs("All from the position of ", stdout);
-	write_escaped((const unsigned char *)pins->name, strlen(pins->name));
-	(void)puts(" on is kept for it.");
 }
 
 static void
@@ -203,6 +199,24 @@ print_halves(const struct state *state)
 			      length < KEY_SHOWN ? length : KEY_SHOWN);
 		(void)printf("%s%s\n", length > KEY_SHOWN ? "..." : "",
 			     half->is_parked ? " (parked)" : "");
+	}
+}
+
+/* What keeps files from being used again. */
+static void
+print_pins(const struct state *state)
+{
+	const struct state_reader *reader = state_last_reader(state);
+	const struct state_half *half = state_last_half(state);
+
+	if (half && (!reader || half->position < reader->position)) {
+		(void)printf("All from position %" PRIu64 " on is kept for half message %" PRIu64
+			     ".\n",
+			     half->position, half->id);
+	} else if (reader) {
+		(void)fputs("All from the position of ", stdout);
+		write_escaped((const unsigned char *)reader->name, strlen(reader->name));
+		(void)puts(" on is kept for it.");
 	}
 }
 
@@ -234,6 +248,7 @@ print(const struct inspection *inspection)
 	print_segments(&inspection->verdict);
 	print_readers(inspection);
 	print_halves(&inspection->verdict.state);
+	print_pins(&inspection->verdict.state);
 	print_end(&inspection->verdict);
 }
 

@@ -58,7 +58,7 @@ static void
 print_readers(const struct inspection *inspection)
 {
 	const struct state *state = &inspection->verdict.state;
-	const struct state_reader *pins = state_pins(state);
+	const struct state_reader *last = state_last_reader(state);
 	size_t i;
 
 	(void)fputs("  \"readers\": [", stdout);
@@ -70,9 +70,9 @@ print_readers(const struct inspection *inspection)
 		write_json(reader->name, strlen(reader->name));
 		(void)printf(", \"position\": %" PRIu64 ", \"delivered\": %" PRIu64
 			     ", \"lag_bytes\": %" PRIu64 ", \"lag_messages\": %" PRIu64
-			     ", \"out\": %" PRIu64 ", \"pins\": %s",
+			     ", \"out\": %" PRIu64 ", \"last\": %s",
 			     reader->position, reader->high, lag->bytes, lag->messages, lag->out,
-			     reader == pins ? "true" : "false");
+			     reader == last ? "true" : "false");
 		print_exceptions(reader);
 	}
 	(void)fputs("],\n", stdout);
@@ -98,6 +98,19 @@ print_halves(const struct state *state)
 	(void)fputs("],\n", stdout);
 }
 
+/* Nothing from there on can go. */
+static uint64_t
+kept_from(const struct verdict *verdict)
+{
+	const struct state_reader *reader = state_last_reader(&verdict->state);
+	const struct state_half *half = state_last_half(&verdict->state);
+	uint64_t position = reader ? reader->position : verdict->begins;
+
+	if (half && half->position < position)
+		position = half->position;
+	return position;
+}
+
 void
 inspect_print_json(const struct inspection *inspection)
 {
@@ -118,10 +131,6 @@ inspect_print_json(const struct inspection *inspection)
 	print_segments(verdict);
 	print_readers(inspection);
 	print_halves(state);
-	(void)printf("  \"kept_for\": ");
-	if (state->n_readers > 0)
-		write_json(state_pins(state)->name, strlen(state_pins(state)->name));
-	else
-		(void)fputs("null", stdout);
+	(void)printf("  \"kept_from\": %" PRIu64, kept_from(verdict));
 	(void)puts("\n}");
 }

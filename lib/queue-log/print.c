@@ -53,7 +53,7 @@ print_check(const struct options *options)
 bool
 print_is_wanted(const struct options *options, const struct queue_impl_log_record *record)
 {
-	return options->records || state_is_message(record);
+	return options->records || record->message;
 }
 
 static bool

@@ -8,9 +8,8 @@
 /* Bytes of a log from one mark to the next. */
 #define MARK_EVERY (UINT64_C(1) << 18)
 
-/* Of the data of READER and PREPARE, before their names and keys. */
+/* Of the data of READER, before the name; and bytes of an exception. */
 #define READER_FIXED 24
-#define PREPARE_FIXED 24
 #define EXCEPTION 16
 
 /* ---- Records taken apart --------------------------------------------------------------------- */
@@ -23,21 +22,6 @@ state_word(const struct queue_impl_log_record *record)
 	if (record->size >= sizeof word)
 		memcpy(&word, record->data, sizeof word);
 	return word;
-}
-
-bool
-state_is_message(const struct queue_impl_log_record *record)
-{
-	return record->kind == QUEUE_IMPL_LOG_MESSAGE ||
-	       (record->kind == QUEUE_IMPL_LOG_COMMIT && record->size >= sizeof(uint64_t));
-}
-
-struct bytes
-state_message(const struct queue_impl_log_record *record)
-{
-	size_t before = record->kind == QUEUE_IMPL_LOG_COMMIT ? sizeof(uint64_t) : 0;
-
-	return (struct bytes){record->data + before, record->size - before};
 }
 
 bool
@@ -64,16 +48,16 @@ state_read_reader(const struct queue_impl_log_record *record, struct state_reade
 bool
 state_read_prepare(const struct queue_impl_log_record *record, struct state_prepare_record *out)
 {
-	if (record->kind != QUEUE_IMPL_LOG_PREPARE || record->size < PREPARE_FIXED ||
-	    record->aux > record->size - PREPARE_FIXED)
+	if (record->kind != QUEUE_IMPL_LOG_PREPARE || record->size < QUEUE_IMPL_LOG_PREPARED ||
+	    record->aux > record->size - QUEUE_IMPL_LOG_PREPARED)
 		return false;
 	memcpy(&out->id, record->data, 8);
 	memcpy(&out->time, record->data + 8, 8);
 	memcpy(&out->checks, record->data + 16, 4);
 	memcpy(&out->parked, record->data + 20, 4);
-	out->key = (struct bytes){record->data + PREPARE_FIXED, record->aux};
+	out->key = (struct bytes){record->data + QUEUE_IMPL_LOG_PREPARED, record->aux};
 	out->message = (struct bytes){out->key.at + out->key.length,
-				      record->size - PREPARE_FIXED - record->aux};
+				      record->size - QUEUE_IMPL_LOG_PREPARED - record->aux};
 	return true;
 }
 
@@ -199,7 +183,7 @@ state_reader(const struct state *state, const char *name)
 }
 
 const struct state_reader *
-state_pins(const struct state *state)
+state_last_reader(const struct state *state)
 {
 	const struct state_reader *least = NULL;
 	size_t i;
@@ -286,6 +270,19 @@ add_half(struct state *state, const struct queue_impl_log_record *record)
 	return 0;
 }
 
+const struct state_half *
+state_last_half(const struct state *state)
+{
+	const struct state_half *least = NULL;
+	size_t i;
+
+	/* An old one was written again, further behind. */
+	for (i = 0; i < state->n_halves; i++)
+		if (!least || state->halves[i].position < least->position)
+			least = &state->halves[i];
+	return least;
+}
+
 static void
 decide_half(struct state *state, uint64_t id)
 {
@@ -303,7 +300,7 @@ check_half(struct state *state, const struct queue_impl_log_record *record)
 	struct state_half *half = half_of(state, state_word(record));
 	uint32_t parked;
 
-	if (!half || record->size < 16)
+	if (!half)
 		return;
 	memcpy(&half->checks, record->data + 8, 4);
 	memcpy(&parked, record->data + 12, 4);
@@ -348,10 +345,10 @@ state_mark_before(const struct state *state, uint64_t position)
 static void
 add_message(struct state *state, const struct queue_impl_log_record *record)
 {
-	if (!state_is_message(record))
+	if (!record->message)
 		return;
 	state->messages++;
-	state->bytes += state_message(record).length;
+	state->bytes += record->message_size;
 	state->message_end = record->position + queue_impl_log_extent(record->size);
 }
 
@@ -380,10 +377,10 @@ add_own(struct state *state, const struct queue_impl_log_record *record)
 	case QUEUE_IMPL_LOG_COMMIT:
 	case QUEUE_IMPL_LOG_ROLLBACK:
 		decide_half(state, state_word(record));
-		return record->size < sizeof(uint64_t) ? -EILSEQ : 0;
+		return 0;
 	case QUEUE_IMPL_LOG_CHECKED:
 		check_half(state, record);
-		return record->size != 16 ? -EILSEQ : 0;
+		return 0;
 	default:
 		return 0;
 	}

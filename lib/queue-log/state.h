@@ -10,15 +10,6 @@
 
 #include <conveyor/log.h>
 
-#ifndef QUEUE_IMPL_LOG_PREPARED
-enum {
-	QUEUE_IMPL_LOG_PREPARE = 8,
-	QUEUE_IMPL_LOG_COMMIT,
-	QUEUE_IMPL_LOG_ROLLBACK,
-	QUEUE_IMPL_LOG_CHECKED
-};
-#endif
-
 struct state_exception {
 	uint64_t position;
 	uint32_t attempts; /* 0: as many as without it */
@@ -63,15 +54,17 @@ struct state {
 	uint64_t complete_from, gap_end;
 };
 
-/* A message that readers get. */
-bool state_is_message(const struct queue_impl_log_record *record);
-
-/* The bytes of such a message. */
 struct bytes {
 	const unsigned char *at;
 	size_t length;
 };
-struct bytes state_message(const struct queue_impl_log_record *record);
+
+/* What readers get of a record that has a message. */
+static inline struct bytes
+state_message(const struct queue_impl_log_record *record)
+{
+	return (struct bytes){record->message, record->message_size};
+}
 
 /* A READER record, taken apart. False: it is none. */
 struct state_reader_record {
@@ -103,8 +96,9 @@ void state_clear(struct state *state);
 /* NULL: there is none. */
 const struct state_reader *state_reader(const struct state *state, const char *name);
 
-/* The reader that is furthest behind; NULL: there is none. */
-const struct state_reader *state_pins(const struct state *state);
+/* What is furthest behind, so that all from there on is kept; NULL: there is none. */
+const struct state_reader *state_last_reader(const struct state *state);
+const struct state_half *state_last_half(const struct state *state);
 
 /* A message at that position was acknowledged out of order. */
 bool state_is_done(const struct state_reader *reader, uint64_t position);

@@ -6,6 +6,9 @@
  *                                 acknowledges all but the last; "slow" has 5 out, and the third
  *                                 of them acknowledged
  *   log_writer crash DIR N SIZE   the same, and ends without closing it
+ *   log_writer half DIR           prepares the message "kept" for "order 1", and commits it;
+ *                                 prepares "lost" for "order 2", and rolls it back; prepares
+ *                                 "open" for "order 3"
  *   log_writer more DIR N         appends N messages more, one in 10 ms
  *   log_writer live DIR SECONDS   appends as fast as it can, and acknowledges at once: files are
  *                                 used again all the time
@@ -107,6 +110,26 @@ fill(const char *directory, unsigned long n, size_t size, bool crashes)
 	finish();
 }
 
+static uint64_t
+prepare(const char *key, const char *text)
+{
+	uint64_t id;
+	int rc = queue_log_prepare(log_open, key, strlen(key), text, strlen(text), &id);
+
+	expect(rc == 0, "prepare", rc);
+	return id;
+}
+
+static void
+half(const char *directory)
+{
+	start(directory, QUEUE_LOG_BATCH);
+	expect(queue_log_commit(log_open, prepare("order 1", "kept"), NULL) == 0, "commit", -EIO);
+	expect(queue_log_rollback(log_open, prepare("order 2", "lost")) == 0, "rollback", -EIO);
+	(void)prepare("order 3", "open");
+	finish();
+}
+
 static void *
 acknowledge(void *unused)
 {
@@ -188,6 +211,8 @@ main(int argc, char **argv)
 
 	if (strcmp(what, "fill") == 0 || strcmp(what, "crash") == 0)
 		fill(directory, n, size < SIZE_MAX_HERE ? size : SIZE_MAX_HERE, *what == 'c');
+	else if (strcmp(what, "half") == 0)
+		half(directory);
 	else if (strcmp(what, "more") == 0)
 		more(directory, n);
 	else if (strcmp(what, "live") == 0)

@@ -208,8 +208,8 @@ inspect_as_json()
 	is 'the first one' "$(json '.segments[0] | .file, .begins, .size' | xargs)" \
 		'0000000000000000.log 0 65536'
 	is 'slow' "$(json '.readers[] | select(.name == "slow") |
-		.lag_messages, .out, .pins, .exceptions[0].acknowledged' | xargs)" '999 4 true true'
-	is 'what it is kept for' "$(json .kept_for)" slow
+		.lag_messages, .out, .last, .exceptions[0].acknowledged' | xargs)" '999 4 true true'
+	is 'what is kept' "$(json .kept_from)" "$(json '.readers[] | select(.last) | .position')"
 	is 'damages' "$(json '.damages, .torn, .left_out' | xargs)" '0 0 0'
 	is 'salts' "$(json '.segments[].salt' | grep -cx '[0-9a-f]\{16\}')" 4
 }
@@ -277,6 +277,24 @@ tail_has_the_last()
 	numbers_are_contiguous
 	queue_log tail -n 0 "$log"
 	[ ! -s "$out" ] || because 'none is not nothing'
+}
+
+half_messages()
+{
+	a_log half 0
+	queue_log cat "$log"
+	exits 0
+	[ "$(cat "$out")" = kept ] || because 'other messages than the one that is committed'
+	queue_log cat --records "$log"
+	says ' prepare '
+	says ' order 3: open'
+	says ' rollback '
+	is 'half messages' "$(json '.halves[] | .key, .length' | xargs)" 'order 3 4'
+	is 'what is kept' "$(json .kept_from)" 0
+	queue_log inspect "$log"
+	exits 0
+	says 'order 3'
+	a_log
 }
 
 looking_changes_nothing()
@@ -601,6 +619,7 @@ try 'cat from and count' cat_from_and_count
 try 'cat of a reader' cat_of_a_reader
 try 'cat in other forms' cat_in_other_forms
 try 'tail has the last' tail_has_the_last
+try 'half messages' half_messages
 try 'looking changes nothing' looking_changes_nothing
 try 'a full disk for the output' a_full_disk_for_the_output
 
