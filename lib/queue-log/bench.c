@@ -323,7 +323,7 @@ print_latencies(const struct done *log, const struct done *raw)
 		const char *name;
 		double fraction;
 	} rows[] = {
-		{"half within", 0.5},	  {"90 % within", 0.9}, {"99 % within", 0.99},
+		{"50 % within", 0.5},	  {"90 % within", 0.9}, {"99 % within", 0.99},
 		{"99.9 % within", 0.999}, {"all within", 1},
 	};
 	size_t i;
@@ -341,25 +341,30 @@ print(const struct bench *bench)
 	static const char *const ways[] = {
 		[SYNC_BATCH] = "a sync for each batch",
 		[SYNC_EACH] = "a sync for each message",
-		[SYNC_INTERVAL] = "a sync every so often",
 		[SYNC_NONE] = "no syncs",
 	};
 	const struct options *options = bench->options;
 	const struct done *log = &bench->log_done, *raw = &bench->raw_done;
 	bool syncs = options->sync == SYNC_BATCH || options->sync == SYNC_EACH;
 
-	(void)printf("%s: %" PRIu64 " thread%s, messages of %" PRIu64 " bytes, %s%s\n\n",
+	(void)printf("%s: %" PRIu64 " thread%s, messages of %" PRIu64 " bytes, ",
 		     options->directory, options->threads, options->threads == 1 ? "" : "s",
-		     options->size, ways[options->sync], options->pipelined ? ", pipelined" : "");
+		     options->size);
+	if (options->sync == SYNC_INTERVAL)
+		(void)printf("a sync every %" PRIu64 " ms", options->interval / QUEUE_MILLISECOND);
+	else
+		(void)fputs(ways[options->sync], stdout);
+	(void)printf("%s\n\n", options->pipelined ? ", pipelined" : "");
 	(void)printf("%-16s %14s %22s\n", "", "the log",
 		     syncs ? "write(2), fdatasync(2)" : "write(2)");
 	print_rates("messages/s", per_second(log->messages, log), 0);
-	print_bytes("of them, a s", per_second(log->messages * options->size, log), 0);
-	print_bytes("written, a s", per_second(log->bytes, log), per_second(raw->bytes, raw));
+	print_bytes("their bytes/s", per_second(log->messages * options->size, log), 0);
+	print_bytes("written/s", per_second(log->bytes, log), per_second(raw->bytes, raw));
 	print_rates("writes/s", per_second(log->writes, log), per_second(raw->writes, raw));
 	print_rates("syncs/s", per_second(log->syncs, log), per_second(raw->syncs, raw));
 	print_bytes(syncs ? "bytes a sync" : "bytes a write", (double)bytes_at_once(bench),
 		    raw->writes > 0 ? (double)raw->bytes / (double)raw->writes : 0);
+	(void)puts("How long an append, and a write, takes:");
 	print_latencies(log, raw);
 }
 
