@@ -35,6 +35,6 @@ void progress_end(void);
 void write_escaped(const unsigned char *bytes, size_t length);
 
 /* The same as a string of JSON, in quotes. What is not UTF-8 becomes U+FFFD. */
-void write_json(const char *bytes, size_t length);
+void write_json(const char *text, size_t length);
 
 #endif
