@@ -103,7 +103,9 @@ pass_lost(struct look *look, struct look_event *event, const struct look_headers
 	look->segment.size = headers->size;
 	look->segment.salt = look->segment.created = 0;
 	look->at = look->segment.end = next ? next : end & ~UINT64_C(7);
-	*event = damage(base, 0, headers->size, "both headers, and with them the whole file");
+	/* What is missing of them counts as well. */
+	*event = damage(base, 0, headers->size > HEADER ? headers->size : HEADER,
+			"both headers, and with them the whole file");
 	return 0;
 }
 
@@ -246,6 +248,9 @@ enter(struct look *look, struct look_event *event)
 		event->is_bound = true;
 		return 0;
 	}
+	/* Of the last one nothing was left, not even how long it was. */
+	if (look->has_segment && look->segment.base == at)
+		return ended(look, event);
 	if (look->bases[i] == at)
 		return enter_segment(look, event);
 	if ((size_t)i + 1 < look->n_bases)

@@ -394,6 +394,7 @@ damage_of_whole_files()
 	damage_of_a_file 'there is no such file' rm "$second"
 	damage_of_a_file 'the file is too short' truncate -s 20000 "$second"
 	damage_of_a_file 'both headers' truncate -s 0 "$second"
+	damage_of_a_file 'both headers' truncate -s 0 "$log/000000000002d000.log"
 }
 
 # ---- Letting go ---------------------------------------------------------------------------------
