@@ -562,6 +562,7 @@ disk_watch(struct disk *disk, void (*changed)(void *context), void *context)
 	pthread_mutex_unlock(&disk->lock);
 }
 
+/* With the lock. */
 static struct inode *
 inode_named(struct disk *disk, const char *name)
 {
@@ -573,61 +574,78 @@ inode_named(struct disk *disk, const char *name)
 bool
 disk_has(struct disk *disk, const char *name)
 {
-	return inode_named(disk, name) != NULL;
+	return disk_size(disk, name) >= 0;
 }
 
 int64_t
 disk_size(struct disk *disk, const char *name)
 {
-	const struct inode *inode = inode_named(disk, name);
+	const struct inode *inode;
+	int64_t size;
 
-	return inode ? (int64_t)inode->size : -ENOENT;
+	pthread_mutex_lock(&disk->lock);
+	inode = inode_named(disk, name);
+	size = inode ? (int64_t)inode->size : -ENOENT;
+	pthread_mutex_unlock(&disk->lock);
+	return size;
 }
 
 void
 disk_read(struct disk *disk, const char *name, void *bytes, uint64_t size, uint64_t offset)
 {
-	const struct inode *inode = inode_named(disk, name);
+	const struct inode *inode;
 
+	pthread_mutex_lock(&disk->lock);
+	inode = inode_named(disk, name);
 	if (!inode || offset + size > inode->size)
 		abort();
 	if (size > 0)
 		memcpy(bytes, inode->now + offset, size);
+	pthread_mutex_unlock(&disk->lock);
 }
 
 void
 disk_spoil(struct disk *disk, const char *name, const void *bytes, uint64_t size, uint64_t offset)
 {
-	struct inode *inode = inode_named(disk, name);
+	struct inode *inode;
 
+	pthread_mutex_lock(&disk->lock);
+	inode = inode_named(disk, name);
 	if (!inode || offset + size > inode->size)
 		abort();
 	memcpy(inode->now + offset, bytes, size);
 	memcpy(inode->stable + offset, bytes, size);
+	pthread_mutex_unlock(&disk->lock);
 }
 
 void
 disk_truncate(struct disk *disk, const char *name, uint64_t size)
 {
-	struct inode *inode = inode_named(disk, name);
+	struct inode *inode;
 
+	pthread_mutex_lock(&disk->lock);
+	inode = inode_named(disk, name);
 	if (!inode || size > inode->size)
 		abort();
 	memset(inode->now + size, 0, inode->capacity - size);
 	memset(inode->stable + size, 0, inode->capacity - size);
 	inode->size = inode->stable_size = size;
+	pthread_mutex_unlock(&disk->lock);
 }
 
 void
 disk_remove(struct disk *disk, const char *name)
 {
-	int i = find(&disk->now, name);
+	int i;
 
+	pthread_mutex_lock(&disk->lock);
+	i = find(&disk->now, name);
 	if (i < 0)
 		abort();
 	drop(&disk->now, i);
 	disk->n_history = 0;
 	remember(disk);
+	pthread_mutex_unlock(&disk->lock);
 }
 
 void
