@@ -106,6 +106,11 @@ power_begin(const char *directory, uint64_t size)
 	if (!why && (unshare(CLONE_NEWNS) != 0 ||
 		     mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 || !mount_it()))
 		why = "it may not be mounted";
+	/* An emulator may not know the call, nor an older system. */
+	if (!why && !(power_cut(true) && power_restore())) {
+		why = "it cannot be stopped";
+		power_end();
+	}
 	if (why && device >= 0) {
 		(void)close(device);
 		device = -1;

@@ -1544,6 +1544,7 @@ Test(log, keeps_nothing_that_is_too_old)
 	struct queue_log_options options = small;
 	struct disk *disk = disk_new();
 	struct queue_log_stats stats;
+	uint64_t end = queue_after_ms(PATIENCE);
 	struct queue_log *log;
 
 	options.retain_age = 3600 * QUEUE_SECOND;
@@ -1558,9 +1559,12 @@ Test(log, keeps_nothing_that_is_too_old)
 	options.retain_age = QUEUE_MILLISECOND;
 	log = open_log(disk, &options);
 	usleep(2000);
-	append(log, "");
-	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
-	queue_log_stats(log, &stats);
+	/* Where readers are is written first, for which the next file may have to be made. */
+	do {
+		append(log, "");
+		cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+		queue_log_stats(log, &stats);
+	} while (stats.segments > 1 && queue_now() < end);
 	cr_assert_eq(stats.segments, 1);
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
