@@ -4,7 +4,8 @@
 # soak.sh PART...: what `make check` does briefly, at length. The parts:
 #   stress    every stress program, line of arguments by line, again and again with fresh seeds, in
 #             the plain build and under each sanitizer; for $SOAK_SECONDS in all
-#   large     a log of 1 GiB, and a thousand times the end of a process that has one
+#   large     a log of 1 GiB, a thousand times the end of a process that has one, and a queue
+#             with ten million items on disk
 #   fault     the fault tests, in the same builds
 #   fuzz      files that a log cannot bear, by libFuzzer; an eighth of $SOAK_SECONDS
 #   durable   flash sales whose shop is killed at random moments, in the same builds; for a quarter
@@ -218,7 +219,8 @@ large()
 	out=$(ask gcc print-OUT)
 	wrong=0
 	for run in 'log_large --megabytes 1024' 'log_kill --rounds 1000' \
-		'log_kill --rounds 1000 --sync interval' 'log_kill --rounds 100 --end power'; do
+		'log_kill --rounds 1000 --sync interval' 'log_kill --rounds 100 --end power' \
+		'spill --sync none --behind 10000000'; do
 		echo "$run"
 		# shellcheck disable=SC2086
 		timeout -k 10 3000 "$out/test/stress/"$run --seconds 0 || wrong=1
