@@ -555,7 +555,8 @@ stop_threads(struct queue_log *log)
 }
 
 int
-queue_impl_log_start_thread(pthread_t *thread, void *(*run)(void *log), struct queue_log *log)
+queue_impl_log_start_thread(pthread_t *thread, const char *name, void *(*run)(void *log),
+			    struct queue_log *log)
 {
 	sigset_t all, old;
 	int rc;
@@ -563,6 +564,8 @@ queue_impl_log_start_thread(pthread_t *thread, void *(*run)(void *log), struct q
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	rc = pthread_create(thread, NULL, run, log);
+	if (rc == 0)
+		(void)pthread_setname_np(*thread, name);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return rc == 0 ? 0 : -EAGAIN;
 }
@@ -570,11 +573,12 @@ queue_impl_log_start_thread(pthread_t *thread, void *(*run)(void *log), struct q
 static int
 start_threads(struct queue_log *log)
 {
-	int rc = queue_impl_log_start_thread(&log->committer, queue_impl_log_committer, log);
+	int rc = queue_impl_log_start_thread(&log->committer, "log commit",
+					     queue_impl_log_committer, log);
 
 	if (rc < 0)
 		return rc;
-	rc = queue_impl_log_start_thread(&log->preparer, queue_impl_log_preparer, log);
+	rc = queue_impl_log_start_thread(&log->preparer, "log files", queue_impl_log_preparer, log);
 	if (rc < 0) {
 		stop_committer(log);
 		return rc;

@@ -93,13 +93,20 @@ has_ticket(const struct queue_log *log)
 	return log->taken_ticket != log->synced_ticket;
 }
 
+/* The disk is full: is it time to see whether a file can go? */
+static bool
+is_room_due(const struct queue_log *log)
+{
+	return queue_impl_load32_acq(&log->no_space) && queue_now() >= log->frees_at;
+}
+
 /* One ticket that is open waits for records, or for readers_due: that is no work by itself. */
 static bool
 has_work(struct queue_log *log, uint64_t unused)
 {
 	(void)unused;
 	return has_records(log) || queue_impl_load32_acq(&log->readers_changed) == 1 ||
-	       queue_impl_load32_acq(&log->closing) ||
+	       queue_impl_load32_acq(&log->closing) || is_room_due(log) ||
 	       (!has_ticket(log) && queue_impl_load_acq(&log->wanted_ticket) != log->synced_ticket);
 }
 
@@ -122,6 +129,8 @@ work_is_due(const struct queue_log *log)
 {
 	uint64_t due = log->readers_due;
 
+	if (queue_impl_load32_acq(&log->no_space))
+		due = smaller(due, log->frees_at);
 	if (log->options.sync == QUEUE_LOG_INTERVAL && log->durable < log->written)
 		due = smaller(due, interval_ends(log));
 	return due;
@@ -379,6 +388,30 @@ retire(struct queue_log *log)
 	queue_impl_log_retire(log, smaller(before, queue_impl_log_halves_kept(log)));
 }
 
+/*
+ * On a full disk the oldest file may be kept only because nothing is written that would say that it
+ * need not be: that the readers, and half messages, are known from a later position on.
+ */
+static void
+make_room(struct queue_log *log)
+{
+	uint64_t end = log->segments[0].end, kept, before;
+
+	if (!is_room_due(log))
+		return;
+	log->frees_at = queue_now() + READERS_WAIT_FULL;
+	if (log->complete_at != UINT64_MAX || log->n_segments == 1 || end <= log->needed)
+		return;
+	kept = queue_impl_log_kept(log);
+	before = expired(log);
+	if (before < kept)
+		before = kept;
+	if (end > smaller(before, queue_impl_log_halves_kept(log)))
+		return;
+	log->restates_next = 0;
+	restate(log);
+}
+
 /* For those who wait in queue_log_sync, and when the log is closed. */
 static void
 write_all_readers(struct queue_log *log, bool is_closing)
@@ -416,8 +449,10 @@ commit(struct queue_log *log)
 		rc = sync_file(log);
 	if (rc == 0 && log->durable != durable)
 		retire(log);
-	if (rc == 0)
+	if (rc == 0) {
+		make_room(log);
 		give_tickets_back(log);
+	}
 	return rc;
 }
 

@@ -118,7 +118,7 @@ grow(struct queue_log *log)
 	struct queue_impl_log_half **old = halves->table, *half;
 	size_t size = halves->table_size, bytes;
 
-	if (size > halves->undecided)
+	if (size > halves->linked)
 		return 0;
 	size = size > 0 ? 2 * size : TABLE_MIN;
 	bytes = size * sizeof(struct queue_impl_log_half *);
@@ -188,6 +188,7 @@ add(struct queue_impl_log_halves *halves, struct queue_impl_log_half *half)
 	link_half(halves, half);
 	half->is_counted = true;
 	halves->undecided++;
+	halves->linked++;
 	halves->bytes += queue_impl_log_extent(half->size);
 	halves->parked += half->is_parked;
 }
@@ -215,6 +216,7 @@ static void
 drop(struct queue_log *log, struct queue_impl_log_half *half)
 {
 	discount(&log->halves, half);
+	log->halves.linked--;
 	*place_of(&log->halves, half->id) = half->chain;
 	unlink_half(&log->halves, half);
 	half_free(log, half);
@@ -298,11 +300,15 @@ static int
 restore_prepared(struct queue_log *log, const struct queue_impl_log_record *record, uint64_t id)
 {
 	struct queue_impl_log_half *half = find(&log->halves, id);
-	uint32_t parked;
+	uint32_t checks, parked;
 
+	memcpy(&checks, record->data + 16, 4);
+	memcpy(&parked, record->data + 20, 4);
 	if (half) {
 		unlink_half(&log->halves, half);
 		half->at = record->position;
+		half->checks = checks;
+		set_parked(&log->halves, half, parked != 0);
 		link_half(&log->halves, half);
 		return 0;
 	}
@@ -314,8 +320,7 @@ restore_prepared(struct queue_log *log, const struct queue_impl_log_record *reco
 	half->id = id;
 	half->at = record->position;
 	half->size = record->size;
-	memcpy(&half->checks, record->data + 16, 4);
-	memcpy(&parked, record->data + 20, 4);
+	half->checks = checks;
 	half->is_parked = parked != 0;
 	add(&log->halves, half);
 	return 0;
@@ -495,7 +500,7 @@ place(struct queue_log *log, struct queue_impl_log_half *half)
 			half->id = half->at;
 			set_due(half, log->options.check_after);
 			add(halves, half);
-			if (half->due < halves->wakes_at)
+			if (log->options.check && half->due < halves->wakes_at)
 				pthread_cond_signal(&halves->changed);
 		}
 		pthread_mutex_unlock(&halves->lock);
@@ -726,23 +731,26 @@ queue_log_undecided(struct queue_log *log,
 	struct prepared prepared;
 	size_t i, n, capacity;
 	uint64_t *ids;
-	int rc;
+	int rc, damaged = 0;
 
 	if (!log || !visit)
 		return -EINVAL;
 	rc = list(log, &ids, &n, &capacity);
 	for (i = 0; rc == 0 && i < n; i++) {
 		rc = look_at(log, ids[i], &prepared, &half);
-		if (rc == 0)
+		if (rc == 0) {
 			rc = visit(&half, context);
-		else if (rc == -ENOENT)
+		} else if (rc == -ENOENT || rc == -EILSEQ) {
+			/* Those behind a damaged one are shown as well. */
+			damaged = rc == -EILSEQ ? rc : damaged;
 			rc = 0;
+		}
 		unload(log, &prepared);
 	}
 	if (ids)
 		log->allocator->release(log->allocator->context, ids, capacity * sizeof *ids,
 					sizeof *ids);
-	return rc;
+	return rc == 0 ? damaged : rc;
 }
 
 /*
@@ -915,7 +923,8 @@ move_old(struct queue_log *log)
 	} while (n == SOME && rc == 0 && !is_ending(log));
 	pthread_mutex_lock(&halves->lock);
 	/* What could not be is not tried all the time. */
-	halves->next_move = queue_impl_load_acq(&log->tail) + log->segment;
+	halves->next_move =
+		queue_impl_load_acq(&log->tail) + larger(log->segment, 4 * halves->bytes);
 	pthread_mutex_unlock(&halves->lock);
 }
 
@@ -932,6 +941,18 @@ sleep_until(struct queue_impl_log_halves *halves, uint64_t deadline)
 	else
 		pthread_cond_timedwait(&halves->changed, &halves->lock, &time);
 	halves->wakes_at = 0;
+}
+
+/* Between two checks, which may take long. */
+static bool
+has_other_work(struct queue_log *log)
+{
+	bool has;
+
+	pthread_mutex_lock(&log->halves.lock);
+	has = log->halves.ending || must_move(log);
+	pthread_mutex_unlock(&log->halves.lock);
+	return has;
 }
 
 static void *
@@ -957,7 +978,7 @@ checker(void *opaque)
 		pthread_mutex_unlock(&halves->lock);
 		if (moves)
 			move_old(log);
-		for (i = 0; i < n && !is_ending(log); i++)
+		for (i = 0; i < n && !has_other_work(log); i++)
 			check(log, ids[i]);
 		pthread_mutex_lock(&halves->lock);
 	}
@@ -1002,7 +1023,7 @@ queue_impl_log_halves_start(struct queue_log *log)
 
 	pthread_mutex_lock(&halves->lock);
 	if (!halves->has_checker && halves->table) {
-		rc = queue_impl_log_start_thread(&halves->checker, checker, log);
+		rc = queue_impl_log_start_thread(&halves->checker, "log check", checker, log);
 		halves->has_checker = rc == 0;
 	}
 	pthread_mutex_unlock(&halves->lock);

@@ -57,6 +57,7 @@ struct queue_impl_log_halves {
 	size_t table_size;
 	struct queue_impl_log_half *first, *last; /* by where they are */
 	uint64_t undecided, parked;
+	uint64_t linked;    /* those whose decision is not durable included */
 	uint64_t bytes;	    /* of their records */
 	uint64_t wakes_at;  /* the checker sleeps until then */
 	uint64_t next_move; /* before the log ends there, none is written again */
@@ -107,6 +108,7 @@ struct queue_log {
 	uint64_t complete_at;	/* the last COMPLETE, while it is not durable; else UINT64_MAX */
 	uint64_t complete_from; /* where it says that all are known from, half messages as well */
 	uint64_t needed;	/* nothing before is needed to know the readers: that is durable */
+	uint64_t frees_at;	/* when it is tried again to let a file go, on a full disk */
 	uint64_t readers_due;	/* when what has changed of readers is written at the latest */
 	unsigned char *scratch; /* QUEUE_IMPL_LOG_READER_MAX bytes */
 	int close_error;	/* what could not be written in the end */
@@ -206,7 +208,8 @@ int queue_impl_log_await(struct queue_impl_event *event,
 void queue_impl_log_tell(struct queue_impl_event *event);
 
 /* Starts a thread of the log; signals are for the program's own ones. -EAGAIN. */
-int queue_impl_log_start_thread(pthread_t *thread, void *(*run)(void *log), struct queue_log *log);
+int queue_impl_log_start_thread(pthread_t *thread, const char *name, void *(*run)(void *log),
+				struct queue_log *log);
 
 /* Nothing is written any more. */
 void queue_impl_log_fail(struct queue_log *log);

@@ -356,6 +356,7 @@ set_no_space(struct queue_log *log, int rc)
 				       rc == -ENOSPC || rc == -EDQUOT ? ENOSPC : EIO);
 	pthread_mutex_unlock(&log->lock);
 	queue_impl_log_tell(&log->room);
+	queue_impl_log_tell(&log->work);
 }
 
 void *

@@ -174,11 +174,23 @@ leave(struct spill *spill)
  * From the log to the ring. All with the lock.
  */
 
-/* Relaxed, both: numbers. When the head is newer than the tail it may seem to be less than none. */
+/* What pops can get at ends here: a push that has a number may not have filled its place. */
+static uint64_t
+filled_end(const struct spill *spill)
+{
+	const struct queue_ring *ring = &spill->queue->ring;
+	uint64_t tail = queue_impl_load_rlx(&ring->tail); /* relaxed: a number */
+
+	while (!queue_impl_ring_is_filled(ring, tail - 1))
+		tail--;
+	return tail;
+}
+
+/* Relaxed: a number. When the head is newer than the end it may seem to be less than none. */
 static int64_t
 depth_of(const struct spill *spill)
 {
-	uint64_t tail = queue_impl_load_rlx(&spill->queue->ring.tail);
+	uint64_t tail = filled_end(spill);
 
 	return (int64_t)(tail - queue_impl_load_rlx(&spill->queue->ring.head));
 }
@@ -320,8 +332,7 @@ smaller(uint64_t a, uint64_t b)
 static bool
 set_attention(struct spill *spill)
 {
-	uint64_t tail = queue_impl_load_rlx(&spill->queue->ring.tail); /* relaxed: a number */
-	uint64_t attention = NEVER;
+	uint64_t tail = filled_end(spill), attention = NEVER;
 
 	if (spill->n_moved > 0)
 		attention = smaller(moved_at(spill, 0)->place + ACKNOWLEDGE,

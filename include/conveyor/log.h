@@ -106,7 +106,7 @@ struct queue_log_options {
 	 * Decides half messages, on a thread of the log: those of an earlier process at once, others
 	 * when they are check_after nanoseconds old (0: 10 s). After UNKNOWN it is asked again in
 	 * check_after, then in twice that, and so on, up to an hour; after the check_limit-th (0: 15)
-	 * the message is parked. May call the log, but for close and sync. NULL: nobody is asked.
+	 * the message is parked. May call the log, but for close. NULL: nobody is asked.
 	 */
 	enum queue_log_verdict (*check)(const struct queue_log_half *half, void *context);
 	uint64_t check_after;
@@ -124,7 +124,7 @@ struct queue_log_stats {
 	uint64_t durable;  /* all before is on the disk */
 	uint64_t appended; /* messages */
 	uint64_t bytes;	   /* of these, without the log's own */
-	uint64_t refused;  /* appends for which the disk had no room */
+	uint64_t refused;  /* appends for which there was no next file */
 	uint64_t batches;  /* writes */
 	uint64_t output;   /* bytes of these */
 	uint64_t syncs;

@@ -92,7 +92,7 @@ struct queue_options {
 	const struct queue_allocator *allocator; /* NULL: queue_allocator_libc */
 	queue_clock_fn *clock;			 /* NULL: queue_now */
 
-	/* QUEUE_SPILL, which needs these three and on_drop: a log that nobody else uses, */
+	/* QUEUE_SPILL, which needs these three and on_drop: a log that no other queue uses, */
 	struct queue_log *log;
 	/* what writes an item's bytes: how many there are, at most size of them; or an error number; */
 	ptrdiff_t (*encode)(const void *item, void *buffer, size_t size, void *context);

@@ -607,6 +607,54 @@ Test(log_half, a_full_disk_lets_it_be_rolled_back)
 	disk_free(disk);
 }
 
+/* Appends until the disk is full; all of it is read and acknowledged. */
+static void
+fill_and_drain(struct queue_log *log, struct queue_log_reader *reader)
+{
+	static char filler[14000], buffer[14000];
+	struct queue_log_message message;
+
+	while (queue_log_append(log, filler, sizeof filler, NULL) == 0) {
+		cr_assert_eq(queue_log_read(reader, &message, buffer, sizeof buffer, QUEUE_NEVER),
+			     0);
+		cr_assert_eq(queue_log_ack(reader, message.position), 0);
+	}
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+}
+
+static void
+await_room(struct queue_log *log)
+{
+	uint64_t end = queue_after_ms(PATIENCE);
+	int rc;
+
+	while ((rc = queue_log_append(log, "room", 4, NULL)) == -ENOSPC && queue_now() < end)
+		(void)usleep(10000);
+	cr_assert_eq(rc, 0, "append: %d", rc);
+}
+
+/* It has kept all files of a full disk, and nothing is written that would say that they can go. */
+Test(log_half, a_full_disk_has_room_again_when_it_is_decided)
+{
+	for (int reopens = 0; reopens < 2; reopens++) {
+		struct disk *disk = disk_new();
+		struct queue_log *log = open_log(disk, &small);
+		uint64_t id = prepare(log, "42", "order");
+		struct queue_log_reader *reader = open_reader(log);
+
+		disk_limit(disk, 4 * SIZE);
+		fill_and_drain(log, reader);
+		cr_assert_eq(queue_log_rollback(log, id), 0);
+		if (reopens) {
+			cr_assert_eq(queue_log_close(log), 0);
+			log = open_log(disk, &small);
+		}
+		await_room(log);
+		cr_assert_eq(queue_log_close(log), 0);
+		disk_free(disk);
+	}
+}
+
 Test(log_half, a_failed_disk_leaves_it_unknown)
 {
 	struct disk *disk = disk_new();

@@ -312,6 +312,17 @@ Test(spill, keeps_the_order_across_memory_and_disk)
 	end();
 }
 
+/* A thread has taken a number in the ring, and stops before it fills its place. */
+Test(spill, a_push_that_stops_hides_nothing_that_is_stored)
+{
+	begin(1);
+	queue->ring.tail++;
+	push(7, 7);
+	pop(7, 7);
+	pop_nothing(-EAGAIN);
+	end();
+}
+
 Test(spill, takes_turns)
 {
 	uintptr_t in = 0, out = 0;
