@@ -627,6 +627,8 @@ main(int argc, char **argv)
 #if defined QUEUE_IMPL_TSAN
 	/* Each disk takes thirty times as long. */
 	operations = (operations + 7) / 8;
+#elif defined __SANITIZE_ADDRESS__
+	operations = (operations + 3) / 4;
 #endif
 	if (strcmp(segments, "large") == 0)
 		segment_size = LARGE;

@@ -328,7 +328,7 @@ main(int argc, char **argv)
 	notes = mmap(NULL, sizeof *notes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		     0);
 	stress_check(notes != MAP_FAILED, "mmap");
-#if defined QUEUE_IMPL_TSAN || defined __aarch64__
+#if defined QUEUE_IMPL_TSAN || defined __SANITIZE_ADDRESS__ || defined __aarch64__
 	/* A process takes long to begin. */
 	rounds = (rounds + 9) / 10;
 #endif

@@ -29,7 +29,8 @@ long=0.2
 short=0.1
 
 # What has no threads gains nothing from ThreadSanitizer, what has no atomic operations nothing from
-# another processor, and the log's tests nothing from a second way to make these.
+# another processor, and the log's tests nothing from a second way to make these. The bench's tests
+# run in the plain builds.
 alone='test/unit/bench_% test/unit/crc32c.c test/unit/log_damage.c test/unit/queue_model.c'
 logs='test/unit/log% test/unit/disk.c test/unit/spill.c'
 
@@ -129,7 +130,8 @@ run_step()
 		;;
 	address)
 		variant address 'unit fault stress' 'run-unit run-fault run-stress' SECONDS_EACH=$long \
-			BUILD="$check/gcc" CC=gcc CFLAGS='-O1 -g1 -Werror' SANITIZE=address,undefined
+			BUILD="$check/gcc" CC=gcc CFLAGS='-O1 -g1 -Werror' SANITIZE=address,undefined \
+			LEAVE_OUT='test/unit/bench_%'
 		;;
 	thread)
 		variant thread 'unit stress' 'run-unit run-stress' SECONDS_EACH=$long \
