@@ -79,8 +79,8 @@ struct queue_options {
 
 	/*
 	 * Receives, once, each item that will not reach a consumer, on the thread that caused it,
-	 * with nothing locked; may call the queue. Needed by QUEUE_DISCARD, QUEUE_DISCARD_OLDEST
-	 * and deadline_of.
+	 * with nothing locked; may call the queue. With QUEUE_SPILL also what was stored and is not
+	 * needed in memory. Needed by that, QUEUE_DISCARD, QUEUE_DISCARD_OLDEST and deadline_of.
 	 */
 	void (*on_drop)(void *item, enum queue_reason reason, void *context);
 	/* QUEUE_CALLER_RUNS: does the work of an item that found no room. */
