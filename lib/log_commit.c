@@ -370,22 +370,26 @@ expired(struct queue_log *log)
 	return before;
 }
 
+/* Nobody reads messages before, and no half message lies there. */
+static uint64_t
+unread_begins(struct queue_log *log)
+{
+	uint64_t kept = queue_impl_log_kept(log), before = expired(log);
+
+	if (before < kept)
+		before = kept;
+	return smaller(before, queue_impl_log_halves_kept(log));
+}
+
 /* After a sync: files that nobody needs any more. */
 static void
 retire(struct queue_log *log)
 {
-	uint64_t kept, before;
-
 	if (log->complete_at < log->durable) {
 		log->needed = log->complete_from;
 		log->complete_at = UINT64_MAX;
 	}
-	kept = queue_impl_log_kept(log);
-	before = expired(log);
-	if (before < kept)
-		before = kept;
-	before = smaller(before, log->needed);
-	queue_impl_log_retire(log, smaller(before, queue_impl_log_halves_kept(log)));
+	queue_impl_log_retire(log, smaller(unread_begins(log), log->needed));
 }
 
 /*
@@ -395,18 +399,13 @@ retire(struct queue_log *log)
 static void
 make_room(struct queue_log *log)
 {
-	uint64_t end = log->segments[0].end, kept, before;
+	uint64_t end = log->segments[0].end;
 
 	if (!is_room_due(log))
 		return;
 	log->frees_at = queue_now() + READERS_WAIT_FULL;
-	if (log->complete_at != UINT64_MAX || log->n_segments == 1 || end <= log->needed)
-		return;
-	kept = queue_impl_log_kept(log);
-	before = expired(log);
-	if (before < kept)
-		before = kept;
-	if (end > smaller(before, queue_impl_log_halves_kept(log)))
+	if (log->complete_at != UINT64_MAX || log->n_segments == 1 || end <= log->needed ||
+	    end > unread_begins(log))
 		return;
 	log->restates_next = 0;
 	restate(log);
