@@ -187,6 +187,23 @@ try_pop(unsigned self)
 }
 
 /*
+ * Of two threads that do one thing each, the one that is always faster would never let the other
+ * see it empty, or full: so who has come to its own end waits there until the other end was seen.
+ */
+static bool
+waits_at_its_end(bool pushes)
+{
+	uint64_t full = 0, empty = 0;
+	unsigned i;
+
+	for (i = 0; i < OTHERS; i++) {
+		full += queue_impl_load_rlx(&board->lanes[i].full);
+		empty += queue_impl_load_rlx(&board->lanes[i].empty);
+	}
+	return pushes ? full > 0 && empty == 0 : empty > 0 && full == 0;
+}
+
+/*
  * Fills it until it is full, drains it until it is empty, and so on; one of them begins with the
  * one, the other with the other. Where there is no end to it they turn after a while.
  */
@@ -209,6 +226,12 @@ line_traffic(unsigned self)
 	       !is_enough(self, flows && !closed[self])) {
 		bool done;
 
+		if (flows && pushes != pops && !closed[self] &&
+		    !board->scene.object->is_unbounded && waits_at_its_end(pushes)) {
+			if (!go_on_in_vain(self, &in_vain, &seen))
+				return;
+			continue;
+		}
 		filling = (filling && pushes) || !pops;
 		done = filling ? try_push(self) : try_pop(self);
 		if (!done || ++run == longest) {
