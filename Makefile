@@ -60,7 +60,7 @@
 #:   BENCH_ARGS      arguments for the report; --quick
 #:   BENCH_CFLAGS    what all of queue-bench is compiled with; -O3 -march=native
 #:   PEERS           no: queue-bench without other libraries' queues
-#:   LEAVE_OUT       unit tests that are not built, such as test/unit/bench_%
+#:   LEAVE_OUT       tests that are not built, such as test/unit/bench_%
 #:   V               1: show the commands
 #:   prefix exec_prefix bindir libdir includedir mandir DESTDIR   where install puts things; /usr/local
 
@@ -175,8 +175,8 @@ ACCESSES_SOURCES := $(wildcard test/support/accesses/*.c)
 # When crossing, what asks for more libraries is left out: they are those of this machine.
 MORE_LIBS := $(if $(CROSS),$(shell grep -ls '^/\* LIBS:.*-l' test/unit/*.c test/fault/*.c test/stress/*.c))
 UNIT_SOURCES := $(filter-out $(MORE_LIBS) $(LEAVE_OUT),$(wildcard test/unit/*.c))
-FAULT_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/fault/*.c))
-STRESS_SOURCES := $(filter-out $(MORE_LIBS),$(wildcard test/stress/*.c))
+FAULT_SOURCES := $(filter-out $(MORE_LIBS) $(LEAVE_OUT),$(wildcard test/fault/*.c))
+STRESS_SOURCES := $(filter-out $(MORE_LIBS) $(LEAVE_OUT),$(wildcard test/stress/*.c))
 FUZZ_SOURCES := $(wildcard test/fuzz/*.c)
 # Points before memory accesses are made in a sanitizer's name: by a compiler that comes with its
 # header, which Debian's clang alone does not, and not beside a real one.

@@ -626,7 +626,7 @@ main(int argc, char **argv)
 	}
 #if defined QUEUE_IMPL_TSAN
 	/* Each disk takes thirty times as long. */
-	operations = (operations + 7) / 8;
+	operations = (operations + 15) / 16;
 #elif defined __SANITIZE_ADDRESS__
 	operations = (operations + 3) / 4;
 #endif

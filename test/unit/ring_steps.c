@@ -646,6 +646,22 @@ explore(unsigned cut, unsigned most, const uint64_t *rarely)
 	check();
 }
 
+/*
+ * A step takes the kernel some 20 us. clang's code is taken through every fourth setting, and gcc's,
+ * which is what Debian's packages are made of, through all.
+ */
+static bool
+is_left_out(void)
+{
+#if defined __clang__
+	static unsigned settings;
+
+	return ++settings % 4 != 0;
+#else
+	return false;
+#endif
+}
+
 static void
 explore_setting(unsigned most, const uint64_t *rarely)
 {
@@ -653,6 +669,8 @@ explore_setting(unsigned most, const uint64_t *rarely)
 	struct queue_ring *ring = &world.ring;
 	void *item;
 
+	if (is_left_out())
+		return;
 	memset(&world, 0, sizeof world);
 	cr_assert_leq(size, offsetof(struct world, victim));
 	cr_assert_eq(queue_impl_ring_init_at(ring, size, setting.capacity, setting.roles, 0), 0);
