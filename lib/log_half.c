@@ -45,6 +45,7 @@
 struct queue_impl_log_half {
 	struct queue_impl_log_half *chain; /* in the table */
 	struct queue_impl_log_half *before, *behind;
+	struct queue_impl_log_half *next_decided;
 	uint64_t id;
 	uint64_t at;	     /* where it is */
 	uint64_t moved_to;   /* where it was written again; 0: it was not */
@@ -222,7 +223,15 @@ drop(struct queue_log *log, struct queue_impl_log_half *half)
 	half_free(log, half);
 }
 
-/* What has become durable makes those in front go, or move. */
+static void
+set_decided(struct queue_impl_log_halves *halves, struct queue_impl_log_half *half, uint64_t at)
+{
+	half->decided_at = at;
+	*(halves->decided ? &halves->decided_last->next_decided : &halves->decided) = half;
+	halves->decided_last = half;
+}
+
+/* What has become durable makes those that are decided go, and the one in front move. */
 static void
 settle(struct queue_log *log)
 {
@@ -230,17 +239,15 @@ settle(struct queue_log *log)
 	uint64_t durable = queue_impl_load_acq(&log->durable); /* LOG2 acquire */
 	struct queue_impl_log_half *half;
 
-	while ((half = halves->first)) {
-		if (half->decided_at > 0 && half->decided_at < durable) {
-			drop(log, half);
-		} else if (half->moved_to > 0 && half->moved_to < durable) {
-			unlink_half(halves, half);
-			half->at = half->moved_to;
-			half->moved_to = 0;
-			link_half(halves, half);
-		} else {
-			break;
-		}
+	while ((half = halves->decided) && half->decided_at < durable) {
+		halves->decided = half->next_decided;
+		drop(log, half);
+	}
+	while ((half = halves->first) && half->moved_to > 0 && half->moved_to < durable) {
+		unlink_half(halves, half);
+		half->at = half->moved_to;
+		half->moved_to = 0;
+		link_half(halves, half);
 	}
 }
 
@@ -294,6 +301,7 @@ queue_impl_log_halves_forget(struct queue_log *log)
 
 	while (halves->first)
 		drop(log, halves->first);
+	halves->decided = NULL;
 }
 
 static int
@@ -583,7 +591,7 @@ decide(struct queue_log *log, uint64_t id, enum queue_impl_log_kind kind, const 
 		rc = half ? queue_impl_log_reserve(log, size, own, position) : -ENOENT;
 		if (rc == 0) {
 			queue_impl_log_publish(log, *position, kind, 0, data, size);
-			half->decided_at = *position;
+			set_decided(halves, half, *position);
 		}
 		pthread_mutex_unlock(&halves->lock);
 		if (rc != -EAGAIN)
@@ -597,9 +605,6 @@ decide(struct queue_log *log, uint64_t id, enum queue_impl_log_kind kind, const 
 	half = find(halves, id);
 	if (half && rc == 0)
 		discount(halves, half);
-	/* Behind one that stays undecided for long many would gather. */
-	if (half && half->decided_at < queue_impl_load_acq(&log->durable)) /* LOG2 acquire */
-		drop(log, half);
 	pthread_mutex_unlock(&halves->lock);
 	return rc;
 }

@@ -56,6 +56,8 @@ struct queue_impl_log_halves {
 	struct queue_impl_log_half **table; /* by their ids */
 	size_t table_size;
 	struct queue_impl_log_half *first, *last; /* by where they are */
+	/* Those whose decision is not durable yet, in the order of the decisions. */
+	struct queue_impl_log_half *decided, *decided_last;
 	uint64_t undecided, parked;
 	uint64_t linked;    /* those whose decision is not durable included */
 	uint64_t bytes;	    /* of their records */

@@ -490,6 +490,46 @@ Test(log_half, does_not_keep_old_files_for_ever)
 	disk_free(disk);
 }
 
+static uint64_t
+in_memory(struct queue_log *log)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&log->halves.lock);
+	n = log->halves.linked;
+	pthread_mutex_unlock(&log->halves.lock);
+	return n;
+}
+
+/* Whether decided before it or behind it, and when that is durable later than it is decided. */
+Test(log_half, an_old_one_does_not_keep_others_in_memory)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log *log;
+	uint64_t old;
+
+	options.sync = QUEUE_LOG_NONE;
+	log = open_log(disk, &options);
+	old = prepare(log, "key", "old");
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < 100; i++) {
+			uint64_t id = prepare(log, "key", "new");
+
+			cr_assert_eq(i % 2 ? queue_log_rollback(log, id)
+					   : queue_log_commit(log, id, NULL),
+				     0);
+		}
+		cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+		cr_assert_eq(in_memory(log), 1);
+	}
+	cr_assert_eq(queue_log_commit(log, old, NULL), 0);
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	cr_assert_eq(in_memory(log), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
 static void
 await_kept_from(struct queue_log *log, struct queue_log_reader *reader, uint64_t position)
 {
