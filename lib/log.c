@@ -22,6 +22,7 @@
 #define CHECK_AFTER_DEFAULT (10 * QUEUE_SECOND)
 #define CHECK_LIMIT_DEFAULT 15
 #define PAGE 4096
+#define HUGE_PAGE (UINT64_C(2) << 20)
 
 _Static_assert(offsetof(struct queue_log, spill) == 0, "where queue_impl_spill_of looks");
 
@@ -445,6 +446,13 @@ random_number(void)
 	return number;
 }
 
+/* So that two huge pages do instead of a thousand; their size where pages have 4 KiB. */
+static size_t
+staging_alignment(size_t size)
+{
+	return size >= HUGE_PAGE ? HUGE_PAGE : PAGE;
+}
+
 static void
 log_free(struct queue_log *log)
 {
@@ -468,7 +476,8 @@ log_free(struct queue_log *log)
 				   sizeof(uint64_t));
 	pthread_mutex_destroy(&log->readers_lock);
 	if (log->staging)
-		allocator->release(allocator->context, log->staging, log->staging_mask + 1, PAGE);
+		allocator->release(allocator->context, log->staging, log->staging_mask + 1,
+				   staging_alignment(log->staging_mask + 1));
 	pthread_mutex_destroy(&log->lock);
 	allocator->release(allocator->context, log, sizeof *log, _Alignof(struct queue_log));
 }
@@ -477,6 +486,8 @@ log_free(struct queue_log *log)
 static void
 clear(unsigned char *memory, size_t size)
 {
+	if (size >= HUGE_PAGE)
+		(void)madvise(memory, size, MADV_HUGEPAGE); /* it may have none */
 #if defined MADV_POPULATE_WRITE
 	(void)madvise(memory, size, MADV_POPULATE_WRITE); /* older ones know nothing of it */
 #endif
@@ -511,7 +522,8 @@ log_allocate(const struct queue_log_options *options, const struct queue_impl_di
 	queue_impl_log_halves_init(log);
 	log->scratch = allocator->allocate(allocator->context, QUEUE_IMPL_LOG_READER_MAX,
 					   sizeof(uint64_t));
-	log->staging = allocator->allocate(allocator->context, options->staging_size, PAGE);
+	log->staging = allocator->allocate(allocator->context, options->staging_size,
+					   staging_alignment(options->staging_size));
 	if (!log->scratch || !log->staging) {
 		log_free(log);
 		return NULL;
