@@ -19,6 +19,9 @@ steps=$*
 if [ "$steps" = all ]; then
 	steps='gcc thread+address+clang+service+aarch64-lse+lint+aarch64-llsc+programs'
 	steps=$steps+progress+litmus+headers+install+man+instructions
+	# The steps are told, too.
+	BRIEFLY=briefly
+	export BRIEFLY
 fi
 
 # To end within a quarter of an hour on two processors, each stress program runs so many seconds, and
@@ -30,10 +33,11 @@ short=0.1
 
 # What has no threads gains nothing from ThreadSanitizer, what has no atomic operations nothing from
 # another processor, and the log's tests nothing from a second way to make these; those of them that
-# are about what is in files take the emulator minutes. The bench's tests run in the plain builds.
+# are about what is in files take the emulator minutes, and run there when it is asked for that step
+# alone. The bench's tests run in the plain builds.
 alone='test/unit/bench_% test/unit/crc32c.c test/unit/log_damage.c test/unit/queue_model.c'
 logs='test/unit/log% test/unit/disk.c test/unit/spill.c'
-files='test/unit/log_damage.c test/unit/spill.c test/stress/log_crash.c'
+files=${BRIEFLY:+test/unit/log_damage.c test/unit/spill.c test/stress/log_crash.c}
 
 # What was set on make's command line is for the build that its user had in mind, not for these.
 unset MAKEFLAGS
@@ -182,7 +186,7 @@ run_step()
 		"$here/man.sh" "$check/man" "$check/gcc/libconveyor.a"
 		;;
 	lint)
-		"$here/lint.sh" briefly
+		"$here/lint.sh" "${BRIEFLY:-}"
 		;;
 	litmus)
 		plain litmus explore-programs ''
