@@ -153,12 +153,28 @@ publish_end(struct queue_log *log, uint64_t position, uint64_t end)
 	publish(log, position, words);
 }
 
+/* Bytes of memory that there are for it. */
+static uint64_t
+memory_for(const struct queue_log *log, enum queue_impl_log_use use)
+{
+	return log->staging_mask + 1 - (use == QUEUE_IMPL_LOG_FOR_OWN ? 0 : log->staging_spare);
+}
+
+/* Bytes at the end of the disk that are not. */
+static uint64_t
+disk_without(const struct queue_log *log, enum queue_impl_log_use use)
+{
+	return use == QUEUE_IMPL_LOG_FOR_MESSAGES ? log->segment
+	       : use == QUEUE_IMPL_LOG_FOR_HALVES ? log->segment / 2
+						  : 0;
+}
+
 int
-queue_impl_log_reserve(struct queue_log *log, size_t size, bool own, uint64_t *position)
+queue_impl_log_reserve(struct queue_log *log, size_t size, enum queue_impl_log_use use,
+		       uint64_t *position)
 {
 	uint64_t extent = queue_impl_log_extent(size), tail, at, end;
-	uint64_t memory = log->staging_mask + 1 - (own ? 0 : log->staging_spare);
-	uint64_t disk = own ? 0 : log->segment;
+	uint64_t memory = memory_for(log, use), disk = disk_without(log, use);
 	uint32_t no_space;
 
 	tail = queue_impl_load_rlx(&log->tail); /* relaxed: the swap decides */
@@ -200,29 +216,30 @@ queue_impl_log_publish(struct queue_log *log, uint64_t position, enum queue_impl
 	queue_impl_log_tell(&log->work);
 }
 
-/* Is it worth trying again? For so many bytes, twice, and 1 for the log's own. */
+/* Is it worth trying again? For so many bytes, times four, and what they are for. */
 static bool
 has_room(struct queue_log *log, uint64_t argument)
 {
 	uint64_t tail = queue_impl_load_rlx(&log->tail), end, at;
-	uint64_t extent = queue_impl_log_extent(argument / 2);
-	bool own = argument % 2 != 0;
+	uint64_t extent = queue_impl_log_extent(argument / 4);
+	enum queue_impl_log_use use = argument % 4;
 
 	if (queue_impl_load32_acq(&log->failed))
 		return true;
 	end = queue_impl_log_segment_end(log, tail);
 	at = extent <= end - tail ? tail : end;
 	if (at + extent - queue_impl_load_acq(&log->released) > /* LOG3 acquire */
-	    log->staging_mask + 1 - (own ? 0 : log->staging_spare))
+	    memory_for(log, use))
 		return false;
-	return at + extent + (own ? 0 : log->segment) <= queue_impl_load_acq(&log->limit) ||
+	return at + extent + disk_without(log, use) <= queue_impl_load_acq(&log->limit) ||
 	       queue_impl_load32_acq(&log->no_space);
 }
 
 int
-queue_impl_log_wait_for_room(struct queue_log *log, size_t size, bool own, uint64_t deadline)
+queue_impl_log_wait_for_room(struct queue_log *log, size_t size, enum queue_impl_log_use use,
+			     uint64_t deadline)
 {
-	return wait_for(log, &log->room, has_room, size * 2 + own, deadline);
+	return wait_for(log, &log->room, has_room, size * 4 + use, deadline);
 }
 
 int
@@ -230,7 +247,7 @@ queue_impl_log_try_append(struct queue_log *log, const void *data, size_t length
 			  uint64_t *position)
 {
 	uint64_t at = 0;
-	int rc = queue_impl_log_reserve(log, length, false, &at);
+	int rc = queue_impl_log_reserve(log, length, QUEUE_IMPL_LOG_FOR_MESSAGES, &at);
 
 	if (rc < 0) {
 		if (rc != -EAGAIN)
@@ -255,7 +272,8 @@ queue_log_append_async(struct queue_log *log, const void *data, size_t length, u
 	if (length > queue_log_length_max(log))
 		return -EMSGSIZE;
 	while ((rc = queue_impl_log_try_append(log, data, length, position)) == -EAGAIN)
-		(void)queue_impl_log_wait_for_room(log, length, false, QUEUE_NEVER);
+		(void)queue_impl_log_wait_for_room(log, length, QUEUE_IMPL_LOG_FOR_MESSAGES,
+						   QUEUE_NEVER);
 	return rc;
 }
 

@@ -181,7 +181,7 @@ restate(struct queue_log *log)
 		log->restate++;
 	}
 	if (queue_impl_log_restate_readers(log, log->restate) < 0 ||
-	    queue_impl_log_reserve(log, sizeof tail, true, &at) < 0)
+	    queue_impl_log_reserve(log, sizeof tail, QUEUE_IMPL_LOG_FOR_OWN, &at) < 0)
 		return;
 	from = log->restates_from - 1;
 	log->complete_from = smaller(from, queue_impl_log_halves_kept(log));
@@ -203,7 +203,8 @@ note_durable(struct queue_log *log)
 	uint64_t now = queue_now(), time, position;
 	size_t size = now - log->noted_time >= TIME_EVERY ? sizeof time : 0;
 
-	if (log->noted == log->durable || queue_impl_log_reserve(log, size, true, &position) < 0)
+	if (log->noted == log->durable ||
+	    queue_impl_log_reserve(log, size, QUEUE_IMPL_LOG_FOR_OWN, &position) < 0)
 		return;
 	/* Later than that of all before it. */
 	time = queue_impl_log_time();

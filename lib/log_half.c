@@ -503,7 +503,8 @@ place(struct queue_log *log, struct queue_impl_log_half *half)
 
 	for (;;) {
 		pthread_mutex_lock(&halves->lock);
-		rc = queue_impl_log_reserve(log, half->size, false, &half->at);
+		rc = queue_impl_log_reserve(log, half->size, QUEUE_IMPL_LOG_FOR_MESSAGES,
+					    &half->at);
 		if (rc == 0) {
 			half->id = half->at;
 			set_due(half, log->options.check_after);
@@ -514,7 +515,8 @@ place(struct queue_log *log, struct queue_impl_log_half *half)
 		pthread_mutex_unlock(&halves->lock);
 		if (rc != -EAGAIN)
 			return rc;
-		(void)queue_impl_log_wait_for_room(log, half->size, false, QUEUE_NEVER);
+		(void)queue_impl_log_wait_for_room(log, half->size, QUEUE_IMPL_LOG_FOR_MESSAGES,
+						   QUEUE_NEVER);
 	}
 }
 
@@ -581,14 +583,15 @@ decide(struct queue_log *log, uint64_t id, enum queue_impl_log_kind kind, const 
        size_t size, uint64_t *position)
 {
 	struct queue_impl_log_halves *halves = &log->halves;
-	bool own = kind == QUEUE_IMPL_LOG_ROLLBACK;
+	enum queue_impl_log_use use = kind == QUEUE_IMPL_LOG_ROLLBACK ? QUEUE_IMPL_LOG_FOR_OWN
+								      : QUEUE_IMPL_LOG_FOR_HALVES;
 	struct queue_impl_log_half *half;
 	int rc;
 
 	for (;;) {
 		pthread_mutex_lock(&halves->lock);
 		half = find_undecided(halves, id);
-		rc = half ? queue_impl_log_reserve(log, size, own, position) : -ENOENT;
+		rc = half ? queue_impl_log_reserve(log, size, use, position) : -ENOENT;
 		if (rc == 0) {
 			queue_impl_log_publish(log, *position, kind, 0, data, size);
 			set_decided(halves, half, *position);
@@ -596,7 +599,7 @@ decide(struct queue_log *log, uint64_t id, enum queue_impl_log_kind kind, const 
 		pthread_mutex_unlock(&halves->lock);
 		if (rc != -EAGAIN)
 			break;
-		(void)queue_impl_log_wait_for_room(log, size, own, QUEUE_NEVER);
+		(void)queue_impl_log_wait_for_room(log, size, use, QUEUE_NEVER);
 	}
 	if (rc < 0)
 		return rc;
@@ -663,7 +666,7 @@ note_checks(struct queue_log *log, const struct queue_impl_log_half *half)
 	memcpy(bytes, &half->id, 8);
 	memcpy(bytes + 8, &half->checks, 4);
 	bytes[12] = half->is_parked;
-	if (queue_impl_log_reserve(log, sizeof bytes, true, &at) == 0)
+	if (queue_impl_log_reserve(log, sizeof bytes, QUEUE_IMPL_LOG_FOR_OWN, &at) == 0)
 		queue_impl_log_publish(log, at, QUEUE_IMPL_LOG_CHECKED, 0, bytes, sizeof bytes);
 }
 
@@ -879,7 +882,9 @@ move(struct queue_log *log, uint64_t id)
 
 		pthread_mutex_lock(&halves->lock);
 		half = find_undecided(halves, id);
-		rc = half ? queue_impl_log_reserve(log, record->size, false, &at) : -ENOENT;
+		rc = half ? queue_impl_log_reserve(log, record->size, QUEUE_IMPL_LOG_FOR_HALVES,
+						   &at)
+			  : -ENOENT;
 		if (rc == 0) {
 			parked = half->is_parked;
 			memcpy(bytes + 16, &half->checks, 4);
@@ -891,7 +896,8 @@ move(struct queue_log *log, uint64_t id)
 		pthread_mutex_unlock(&halves->lock);
 		if (rc != -EAGAIN)
 			break;
-		(void)queue_impl_log_wait_for_room(log, record->size, false, QUEUE_NEVER);
+		(void)queue_impl_log_wait_for_room(log, record->size, QUEUE_IMPL_LOG_FOR_HALVES,
+						   QUEUE_NEVER);
 		rc = 0;
 	}
 	unload(log, &prepared);

@@ -74,7 +74,7 @@ struct queue_log {
 	const struct queue_impl_disk *disk;
 	struct queue_log_options options;
 	int directory, lock_file;
-	uint64_t segment;    /* positions in each new segment; messages leave one to own records */
+	uint64_t segment;    /* positions in each new segment; messages leave one to other records */
 	uint64_t first_base; /* the one that was last when it was opened, */
 	uint64_t first_end;
 	uint64_t first_salt; /* and its salt */
@@ -159,11 +159,23 @@ uint64_t queue_impl_log_segment_end(const struct queue_log *log, uint64_t positi
 uint64_t queue_impl_log_salt(const struct queue_log *log, uint64_t position);
 
 /*
- * Reserves room for a record with so much data; `own` ones may use what is kept back for them.
- * -EAGAIN: there is no room in memory, or the next file is on its way; -ENOSPC, -EIO: there is none;
- * -EIO: the log has failed.
+ * What room is for. A segment at the end of the disk is kept back for what makes a full disk empty
+ * again: all of it for the log's own records, half of it for half messages that are committed or
+ * written again, which are as long as messages; so that acknowledgements always have theirs. And a
+ * part of the memory is for the log's own records alone.
  */
-int queue_impl_log_reserve(struct queue_log *log, size_t size, bool own, uint64_t *position);
+enum queue_impl_log_use {
+	QUEUE_IMPL_LOG_FOR_MESSAGES,
+	QUEUE_IMPL_LOG_FOR_HALVES,
+	QUEUE_IMPL_LOG_FOR_OWN
+};
+
+/*
+ * Reserves room for a record with so much data. -EAGAIN: there is no room in memory, or the next file
+ * is on its way; -ENOSPC, -EIO: there is none; -EIO: the log has failed.
+ */
+int queue_impl_log_reserve(struct queue_log *log, size_t size, enum queue_impl_log_use use,
+			   uint64_t *position);
 
 /* queue_log_append_async, but -EAGAIN instead of waiting for room; what it is given must be right. */
 int queue_impl_log_try_append(struct queue_log *log, const void *data, size_t length,
@@ -196,7 +208,8 @@ queue_impl_log_visible(const struct queue_log *log)
 }
 
 /* A user's thread: waits until reserve is worth trying again. 0; -ETIMEDOUT. */
-int queue_impl_log_wait_for_room(struct queue_log *log, size_t size, bool own, uint64_t deadline);
+int queue_impl_log_wait_for_room(struct queue_log *log, size_t size, enum queue_impl_log_use use,
+				 uint64_t deadline);
 
 /* A user's thread: waits until what was appended there is stored, as append does. 0; -EIO. */
 int queue_impl_log_wait_stored(struct queue_log *log, uint64_t position);

@@ -736,7 +736,7 @@ write_reader(struct queue_log *log, struct queue_log_reader *reader)
 {
 	size_t size = encode(reader, log->scratch);
 	uint64_t at;
-	int rc = queue_impl_log_reserve(log, size, true, &at);
+	int rc = queue_impl_log_reserve(log, size, QUEUE_IMPL_LOG_FOR_OWN, &at);
 
 	if (rc < 0)
 		return rc;
@@ -769,7 +769,7 @@ write_removed(struct queue_log *log, const struct queue_log_reader *reader)
 {
 	size_t length = strlen(reader->name);
 	uint64_t at;
-	int rc = queue_impl_log_reserve(log, length, true, &at);
+	int rc = queue_impl_log_reserve(log, length, QUEUE_IMPL_LOG_FOR_OWN, &at);
 
 	if (rc == 0)
 		queue_impl_log_publish(log, at, QUEUE_IMPL_LOG_REMOVED, 0, reader->name, length);

@@ -445,7 +445,8 @@ append(struct spill *spill, void *item, const void *data, size_t length, uint64_
 			return rc;
 		if (has_come(spill->queue, deadline))
 			return -ETIMEDOUT;
-		(void)queue_impl_log_wait_for_room(spill->log, length, false, queue_now() + PIECE);
+		(void)queue_impl_log_wait_for_room(spill->log, length, QUEUE_IMPL_LOG_FOR_MESSAGES,
+						   queue_now() + PIECE);
 	}
 }
 

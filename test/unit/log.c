@@ -1166,7 +1166,7 @@ Test(log, a_sync_that_has_to_wait_does_not_keep_a_processor_busy, .timeout = 60)
 	append(log, "before");
 	while (queue_impl_load_rlx(&log->work.word) < QUEUE_IMPL_EVENT_ONE)
 		usleep(100);
-	cr_assert_eq(queue_impl_log_reserve(log, 4, false, &position), 0);
+	cr_assert_eq(queue_impl_log_reserve(log, 4, QUEUE_IMPL_LOG_FOR_MESSAGES, &position), 0);
 	sleeps = queue_impl_load_rlx(&log->work.waits);
 	cr_assert_eq(queue_log_sync(log, queue_after_ms(5)), -ETIMEDOUT);
 	while (queue_impl_load_rlx(&log->work.waits) <= sleeps && queue_now() < end)
@@ -1512,7 +1512,7 @@ Test(log, a_file_that_says_where_readers_are_is_kept_until_another_does)
 		usleep(100);
 	cr_assert_eq(queue_log_append_async(log, text, sizeof text, &position), 0);
 	cr_assert_geq(position, SIZE - QUEUE_IMPL_LOG_HEADER);
-	cr_assert_eq(queue_impl_log_reserve(log, 4, false, &hole), 0);
+	cr_assert_eq(queue_impl_log_reserve(log, 4, QUEUE_IMPL_LOG_FOR_MESSAGES, &hole), 0);
 	queue_impl_store32_rel(&holding, 0);
 	cr_assert_eq(queue_log_wait(log, position, QUEUE_NEVER), 0);
 	/* It has done what is done after a sync when it sleeps. */
@@ -1631,7 +1631,7 @@ Test(log, a_file_is_kept_until_what_was_acknowledged_is_durable)
 	while (queue_impl_load32_acq(&holding) == 1)
 		usleep(100);
 	cr_assert_eq(queue_log_append_async(log, "x", 1, &position), 0);
-	cr_assert_eq(queue_impl_log_reserve(log, 4, false, &hole), 0);
+	cr_assert_eq(queue_impl_log_reserve(log, 4, QUEUE_IMPL_LOG_FOR_MESSAGES, &hole), 0);
 	while (queue_log_read(reader, &message, buffer, sizeof buffer, 0) == 0)
 		cr_assert_eq(queue_log_ack(reader, message.position), 0);
 	queue_impl_store32_rel(&holding, 0);
