@@ -64,8 +64,10 @@ check(const struct queue_log_half *half, void *context)
 	log = own->appends_to;
 	own->asked++;
 	pthread_mutex_unlock(&own->lock);
-	if (log)
+	if (log) {
 		cr_assert_eq(queue_log_append(log, "asked", 5, NULL), 0);
+		cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	}
 	return verdict;
 }
 
@@ -419,7 +421,7 @@ Test(log_half, checks_count_over_restarts)
 	disk_free(disk);
 }
 
-Test(log_half, who_is_asked_may_append)
+Test(log_half, who_is_asked_may_append_and_sync)
 {
 	struct disk *disk = disk_new();
 	struct queue_log *log = open_log(disk, &small);
