@@ -36,11 +36,17 @@ take_digits(const char *text, uint64_t *number, const char **end)
 }
 
 bool
-read_number(const char *name, const char *text, uint64_t least, uint64_t most, uint64_t *out)
+is_number(const char *text, uint64_t least, uint64_t most, uint64_t *out)
 {
 	const char *end;
 
-	if (take_digits(text, out, &end) && *end == '\0' && *out >= least && *out <= most)
+	return take_digits(text, out, &end) && *end == '\0' && *out >= least && *out <= most;
+}
+
+bool
+read_number(const char *name, const char *text, uint64_t least, uint64_t most, uint64_t *out)
+{
+	if (is_number(text, least, most, out))
 		return true;
 	complain("--%s: \"%s\" is not a number from %llu to %llu", name, text,
 		 (unsigned long long)least, (unsigned long long)most);

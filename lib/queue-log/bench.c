@@ -26,8 +26,9 @@
 #define THREADS_MAX 64
 #define SIZE_LARGEST 1048552
 #define SECONDS_MAX 3600
-#define PIPELINED 64   /* messages of a thread that wait together */
-#define TURN 500000000 /* nanoseconds */
+#define INTERVAL_MAX 3600000 /* ms */
+#define PIPELINED 64	     /* messages of a thread that wait together */
+#define TURN 500000000	     /* nanoseconds */
 
 /* Of the log's files, and of the one beside. With those that are kept it is not too much to ask. */
 #define FILE_SIZE (UINT64_C(16) << 20)
@@ -110,8 +111,11 @@ set_sync(struct options *options, const char *name, const char *text)
 		options->sync = SYNC_NONE;
 	} else if (strncmp(text, interval, sizeof interval - 1) == 0) {
 		options->sync = SYNC_INTERVAL;
-		if (!read_number("sync interval", text + sizeof interval - 1, 1, 3600000, &ms))
+		if (!is_number(text + sizeof interval - 1, 1, INTERVAL_MAX, &ms)) {
+			complain("--%s: \"%s\" has no number of ms from 1 to %d", name, text,
+				 INTERVAL_MAX);
 			return false;
+		}
 	} else {
 		complain("--%s: \"%s\" is none of batch, each, interval=MS, none", name, text);
 		return false;
@@ -354,7 +358,7 @@ print(const struct bench *bench)
 		(void)printf("a sync every %" PRIu64 " ms", options->interval / QUEUE_MILLISECOND);
 	else
 		(void)fputs(ways[options->sync], stdout);
-	(void)printf("%s\n\n", options->pipelined ? ", pipelined" : "");
+	(void)printf("%s\n", options->pipelined ? ", pipelined" : "");
 	(void)printf("%-16s %14s %22s\n", "", "the log",
 		     syncs ? "write(2), fdatasync(2)" : "write(2)");
 	print_rates("messages/s", per_second(log->messages, log), 0);

@@ -91,11 +91,18 @@ passes_gone(struct cat *cat, const struct look_event *event)
 {
 	if (cat->count == 0)
 		return true;
-	complain("%s: what follows, position %" PRIu64
-		 ", was acknowledged and taken away meanwhile",
+	complain("%s: what follows, position %" PRIu64 ", was taken away meanwhile",
 		 cat->options->directory, event->position);
 	cat->status = STATUS_NOT_WHOLE;
 	return false;
+}
+
+/* Nothing is there, and who asked for it may have taken the wrong log. */
+static void
+note_end(const struct cat *cat, uint64_t end)
+{
+	if (cat->options->from > end)
+		complain("%s: the log ends at position %" PRIu64, cat->options->directory, end);
 }
 
 static int
@@ -106,6 +113,8 @@ print_all(struct cat *cat)
 
 	while (cat->count < cat->options->count && !ferror(stdout)) {
 		rc = look_next(&cat->look, &event);
+		if (rc == 0 && event.kind == LOOK_END && !event.is_bound)
+			note_end(cat, event.position);
 		if (rc < 0 || event.kind == LOOK_END)
 			return rc;
 		if (event.kind == LOOK_GONE && !passes_gone(cat, &event))

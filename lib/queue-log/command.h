@@ -69,7 +69,10 @@ extern const struct command command_inspect, command_cat, command_tail, command_
 
 #define ROWS(table) .rows = (table), .n_rows = sizeof(table) / sizeof *(table)
 
-/* Values of options, for their `set`. */
+/* Digits alone, and a number in these bounds. */
+bool is_number(const char *text, uint64_t least, uint64_t most, uint64_t *out);
+
+/* Values of options, for their `set`. False: it has complained. */
 bool read_number(const char *name, const char *text, uint64_t least, uint64_t most, uint64_t *out);
 bool read_bytes(const char *name, const char *text, uint64_t *out); /* "64", "64K", "2G" */
 bool read_time(const char *name, const char *text, uint64_t *out);  /* "500ms", "90s", "7d" */

@@ -11,8 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What is printed of a key, at most. */
-#define KEY_SHOWN 40
+/* Columns: of a terminal; before the last one of half messages; before what has a line of its own. */
+#define WIDTH 80
+#define HALF_WIDTH 55
+#define INDENT 4
 
 static bool
 set_json(struct options *options, const char *name, const char *text)
@@ -121,10 +123,9 @@ print_head(const struct inspection *inspection)
 	for (i = 0; i < verdict->n_segments; i++)
 		size += verdict->segments[i].segment.size;
 	(void)printf("%s: %zu segment%s, ", inspection->directory, verdict->n_segments,
-		     verdict->n_segments == 1 ? "" : "s");
+		     plural(verdict->n_segments));
 	print_size(0, size);
-	(void)printf(", and %zu spare file%s\n", inspection->spares,
-		     inspection->spares == 1 ? "" : "s");
+	(void)printf(", and %zu spare file%s\n", inspection->spares, plural(inspection->spares));
 	(void)printf("%s\n",
 		     verdict->has_writer ? "A program has it open." : "No program has it open.");
 }
@@ -165,17 +166,35 @@ print_readers(const struct inspection *inspection)
 	for (i = 0; i < state->n_readers; i++) {
 		const struct state_reader *reader = &state->readers[i];
 		const struct lag *lag = &inspection->lags[i];
+		const unsigned char *name = (const unsigned char *)reader->name;
+		size_t length = strlen(reader->name), width = escaped_width(name, length);
 
-		write_escaped((const unsigned char *)reader->name, strlen(reader->name));
-		if (strlen(reader->name) > 20)
+		write_escaped(name, length);
+		if (width > 20)
 			(void)printf("\n%20s", "");
 		else
-			(void)printf("%*s", 20 - (int)strlen(reader->name), "");
+			(void)printf("%*s", (int)(20 - width), "");
 		(void)printf(" %15" PRIu64 " ", reader->position);
 		print_size(10, lag->bytes);
 		(void)printf(" %10" PRIu64 " %5" PRIu64 " %11" PRIu64 "\n", lag->messages, lag->out,
 			     lag->done);
 	}
+}
+
+/* In the last column; or, where there is no room for it, on a line of its own. */
+static void
+print_key(const struct state_half *half)
+{
+	const unsigned char *key = (const unsigned char *)half->key;
+
+	if (escaped_width(key, half->key_length) <= WIDTH - HALF_WIDTH) {
+		(void)fputs("  ", stdout);
+		write_escaped(key, half->key_length);
+	} else {
+		(void)printf("\n%*s", INDENT, "");
+		write_shortened(key, half->key_length, WIDTH - INDENT);
+	}
+	(void)putchar('\n');
 }
 
 static void
@@ -190,15 +209,11 @@ print_halves(const struct state *state)
 		     "KEY");
 	for (i = 0; i < state->n_halves; i++) {
 		const struct state_half *half = &state->halves[i];
-		size_t length = half->key_length;
 
 		(void)printf("%-15" PRIu64 " %-19s ", half->id, time_text(text, half->time));
 		print_size(10, half->length);
-		(void)printf(" %6" PRIu32 "  ", half->checks);
-		write_escaped((const unsigned char *)half->key,
-			      length < KEY_SHOWN ? length : KEY_SHOWN);
-		(void)printf("%s%s\n", length > KEY_SHOWN ? "..." : "",
-			     half->is_parked ? " (parked)" : "");
+		(void)printf(half->is_parked ? " parked" : " %6" PRIu32, half->checks);
+		print_key(half);
 	}
 }
 
@@ -226,19 +241,20 @@ print_end(const struct verdict *verdict)
 	const struct state *state = &verdict->state;
 	char text[SIZE_TEXT];
 
-	(void)printf(
-		"\nIt goes from position %" PRIu64 " to %" PRIu64 ": %" PRIu64 " messages of %s.\n",
-		verdict->begins, verdict->ends, state->messages, size_text(text, state->bytes));
+	(void)printf("\nIt goes from position %" PRIu64 " to %" PRIu64 ": %" PRIu64
+		     " message%s of %s.\n",
+		     verdict->begins, verdict->ends, state->messages, plural(state->messages),
+		     size_text(text, state->bytes));
 	if (verdict->is_torn)
-		(void)printf("What was being written behind that is torn, and is cut off when it "
-			     "is opened: %" PRIu64 "\nbytes.\n",
-			     verdict->tail.length);
+		(void)printf("What is torn behind that is cut off when it is opened: %" PRIu64
+			     " byte%s.\n",
+			     verdict->tail.length, plural(verdict->tail.length));
 	if (state->left_out > 0)
 		(void)printf("%" PRIu64 " bytes were damaged before, and are left out.\n",
 			     state->left_out);
 	if (verdict->damages > 0)
 		(void)printf("It is damaged in %" PRIu64 " place%s: see queue-log verify.\n",
-			     verdict->damages, verdict->damages == 1 ? "" : "s");
+			     verdict->damages, plural(verdict->damages));
 }
 
 static void
@@ -290,7 +306,8 @@ const struct command command_inspect = {
 	.name = "inspect",
 	.about = "shows its files, readers, half messages, and where it ends",
 	.more = "It reads all of the log, to count its messages. OUT are those that were\n"
-		"delivered and are not acknowledged, DONE AHEAD those acknowledged out of order.\n",
+		"delivered and are not acknowledged, DONE AHEAD those acknowledged out of order.\n"
+		"BEGUN and SINCE are local time; with --json times are UTC.\n",
 	ROWS(rows),
 	.run = run,
 };

@@ -54,50 +54,6 @@ print_exceptions(const struct state_reader *reader)
 	(void)fputs("]}", stdout);
 }
 
-static void
-print_readers(const struct inspection *inspection)
-{
-	const struct state *state = &inspection->verdict.state;
-	const struct state_reader *last = state_last_reader(state);
-	size_t i;
-
-	(void)fputs("  \"readers\": [", stdout);
-	for (i = 0; i < state->n_readers; i++) {
-		const struct state_reader *reader = &state->readers[i];
-		const struct lag *lag = &inspection->lags[i];
-
-		(void)printf("%s{\"name\": ", comma(i));
-		write_json(reader->name, strlen(reader->name));
-		(void)printf(", \"position\": %" PRIu64 ", \"delivered\": %" PRIu64
-			     ", \"lag_bytes\": %" PRIu64 ", \"lag_messages\": %" PRIu64
-			     ", \"out\": %" PRIu64 ", \"last\": %s",
-			     reader->position, reader->high, lag->bytes, lag->messages, lag->out,
-			     reader == last ? "true" : "false");
-		print_exceptions(reader);
-	}
-	(void)fputs("],\n", stdout);
-}
-
-static void
-print_halves(const struct state *state)
-{
-	size_t i;
-
-	(void)fputs("  \"halves\": [", stdout);
-	for (i = 0; i < state->n_halves; i++) {
-		const struct state_half *half = &state->halves[i];
-
-		(void)printf("%s{\"id\": %" PRIu64 ", \"position\": %" PRIu64
-			     ", \"since\": %" PRIu64 ", \"length\": %" PRIu64
-			     ", \"checks\": %" PRIu32 ", \"parked\": %s, \"key\": ",
-			     comma(i), half->id, half->position, half->time, half->length,
-			     half->checks, half->is_parked ? "true" : "false");
-		write_json(half->key, half->key_length);
-		(void)putchar('}');
-	}
-	(void)fputs("],\n", stdout);
-}
-
 /* Nothing from there on can go. */
 static uint64_t
 kept_from(const struct verdict *verdict)
@@ -109,6 +65,58 @@ kept_from(const struct verdict *verdict)
 	if (half && half->position < position)
 		position = half->position;
 	return position;
+}
+
+static const char *
+truth(bool is_true)
+{
+	return is_true ? "true" : "false";
+}
+
+static void
+print_readers(const struct inspection *inspection)
+{
+	const struct state *state = &inspection->verdict.state;
+	uint64_t kept = kept_from(&inspection->verdict);
+	size_t i;
+
+	(void)fputs("  \"readers\": [", stdout);
+	for (i = 0; i < state->n_readers; i++) {
+		const struct state_reader *reader = &state->readers[i];
+		const struct lag *lag = &inspection->lags[i];
+
+		(void)printf("%s{\"name\": ", comma(i));
+		write_json(reader->name, strlen(reader->name));
+		(void)printf(", \"position\": %" PRIu64 ", \"delivered\": %" PRIu64
+			     ", \"lag_bytes\": %" PRIu64 ", \"lag_messages\": %" PRIu64
+			     ", \"out\": %" PRIu64 ", \"pins\": %s",
+			     reader->position, reader->high, lag->bytes, lag->messages, lag->out,
+			     truth(reader->position == kept));
+		print_exceptions(reader);
+	}
+	(void)fputs("],\n", stdout);
+}
+
+static void
+print_halves(const struct verdict *verdict)
+{
+	const struct state *state = &verdict->state;
+	uint64_t kept = kept_from(verdict);
+	size_t i;
+
+	(void)fputs("  \"halves\": [", stdout);
+	for (i = 0; i < state->n_halves; i++) {
+		const struct state_half *half = &state->halves[i];
+
+		(void)printf("%s{\"id\": %" PRIu64 ", \"position\": %" PRIu64
+			     ", \"since\": %" PRIu64 ", \"length\": %" PRIu64
+			     ", \"checks\": %" PRIu32 ", \"parked\": %s, \"pins\": %s, \"key\": ",
+			     comma(i), half->id, half->position, half->time, half->length,
+			     half->checks, truth(half->is_parked), truth(half->position == kept));
+		write_json(half->key, half->key_length);
+		(void)putchar('}');
+	}
+	(void)fputs("],\n", stdout);
 }
 
 void
@@ -130,7 +138,7 @@ inspect_print_json(const struct inspection *inspection)
 		     verdict->damages);
 	print_segments(verdict);
 	print_readers(inspection);
-	print_halves(state);
+	print_halves(verdict);
 	(void)printf("  \"kept_from\": %" PRIu64, kept_from(verdict));
 	(void)puts("\n}");
 }

@@ -98,13 +98,17 @@ pass_lost(struct look *look, struct look_event *event, const struct look_headers
 {
 	uint64_t base = look->segment.base, next = base_behind(look, base);
 	uint64_t end = base + (headers->size > HEADER ? headers->size - HEADER : 0);
+	uint64_t whole = next ? HEADER + (next - base) : headers->size;
 
+	/* Files are mostly as long as the one before, which this segment still has the size of. */
+	if (!next && whole <= HEADER + RECORD && look->segment.size > whole)
+		whole = look->segment.size;
 	leave(look);
 	look->segment.size = headers->size;
 	look->segment.salt = look->segment.created = 0;
 	look->at = look->segment.end = next ? next : end & ~UINT64_C(7);
 	/* What is missing of them counts as well. */
-	*event = damage(base, 0, headers->size > HEADER ? headers->size : HEADER,
+	*event = damage(base, 0, whole > HEADER ? whole : HEADER,
 			"both headers, and with them the whole file");
 	return 0;
 }

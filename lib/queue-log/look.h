@@ -37,9 +37,10 @@ struct look_event {
 	char file[QUEUE_IMPL_LOG_FILE_NAME];
 	uint64_t offset;
 	const char *what;
-	bool is_inside;	 /* between records; not of a header or a whole file */
-	bool is_doubled; /* the same is there once more: nothing is lost */
-	bool is_bound;	 /* LOOK_END: a program goes on writing, behind what is looked at */
+	bool is_inside;	  /* between records; not of a header or a whole file */
+	bool is_doubled;  /* the same is there once more: nothing is lost */
+	bool is_nonsense; /* the record is whole: nothing leaves it out */
+	bool is_bound;	  /* LOOK_END: a program goes on writing, behind what is looked at */
 };
 
 struct look_segment {

@@ -24,10 +24,13 @@ print_help(void)
 		   "Looks at a durable queue of conveyor, and mends it. DIRECTORY is the log's.\n");
 	for (i = 0; commands[i]; i++)
 		(void)printf("  %-9s %s\n", commands[i]->name, commands[i]->about);
-	(void)puts("\nqueue-log COMMAND --help says more; --version prints the version.\n"
-		   "inspect, cat, tail and verify change nothing, and may be used at any time.\n\n"
-		   "Exit status: 0 done; 1 verify: a torn tail, cat: messages went meanwhile;\n"
-		   "2 damage, or wrong usage; 3 a program has the log open; 4 it failed.");
+	(void)puts(
+		"\nqueue-log COMMAND --help says more; --version prints the version.\n"
+		"inspect, cat, tail and verify change nothing, and may be used at any time;\n"
+		"repair and purge need that no program has the log open.\n\n"
+		"Exit status: 0 done; 1 verify: a torn end; cat and tail: messages went\n"
+		"meanwhile; 2 damage, or wrong usage; 3 a program has the log open, with repair\n"
+		"and purge; 4 it failed.");
 }
 
 /* What was printed may be in no file yet, and a full disk shows only now. */

@@ -175,6 +175,6 @@ print_record(const struct options *options, const struct queue_impl_log_record *
 void
 print_damage(const struct options *options, const struct look_event *event)
 {
-	complain("%s/%s: %" PRIu64 " bytes are damaged at position %" PRIu64 ": %s",
-		 options->directory, event->file, event->length, event->position, event->what);
+	complain("%s/%s: damaged at position %" PRIu64 ":\n%" PRIu64 " bytes, %s",
+		 options->directory, event->file, event->position, event->length, event->what);
 }

@@ -136,8 +136,8 @@ print_freed(struct purge *purge)
 		(void)printf("freed: %s, positions %" PRIu64 " to %" PRIu64 "\n", name,
 			     purge->bases[i], end);
 	}
-	(void)printf("%zu of %zu files freed, %" PRIu64 " bytes of the log; ", i, purge->n_bases,
-		     i > 0 ? begins - purge->bases[0] : 0);
+	(void)printf("%zu of %zu file%s freed, %" PRIu64 " bytes of the log\n", i, purge->n_bases,
+		     plural(purge->n_bases), i > 0 ? begins - purge->bases[0] : 0);
 	(void)printf("the directory had %s, and has %s\n", size_text(before, purge->disk),
 		     size_text(after, disk));
 	return 0;

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static bool
 set_salvage(struct options *options, const char *name, const char *text)
@@ -19,23 +20,77 @@ set_salvage(struct options *options, const char *name, const char *text)
 	return options->salvage = true;
 }
 
+struct repair {
+	const struct options *options;
+	struct look look;
+	struct verdict verdict; /* before */
+	struct look_event *damages;
+	size_t n, capacity;
+	int rc; /* of noting these */
+};
+
+/* ---- What is damaged ------------------------------------------------------------------------- */
+
+static int
+grow(struct repair *repair)
+{
+	size_t capacity = repair->capacity ? 2 * repair->capacity : 64;
+	struct look_event *damages;
+
+	if (repair->n < repair->capacity)
+		return 0;
+	damages = realloc(repair->damages, capacity * sizeof *damages);
+	if (!damages)
+		return -ENOMEM;
+	repair->damages = damages;
+	repair->capacity = capacity;
+	return 0;
+}
+
+static void
+note_damage(const struct look_event *event, void *opaque)
+{
+	struct repair *repair = opaque;
+
+	if (repair->rc == 0)
+		repair->rc = grow(repair);
+	if (repair->rc == 0)
+		repair->damages[repair->n++] = *event;
+}
+
+static void
+print_damages(const struct repair *repair)
+{
+	size_t i;
+
+	for (i = 0; i < repair->n; i++)
+		verify_print_damage(&repair->damages[i], NULL);
+}
+
+/*
+ * What was found before, once each, and counted as verify does: of a file that is too short
+ * queue_log_open makes one that has no records at its end, and these are left out after that. What
+ * makes no sense is still there.
+ */
+static void
+print_mended(const struct repair *repair)
+{
+	size_t i;
+
+	for (i = 0; i < repair->n; i++) {
+		const struct look_event *damage = &repair->damages[i];
+
+		if (damage->is_doubled) {
+			(void)printf("mended: %s, header at offset %" PRIu64 "\n", damage->file,
+				     damage->offset);
+		} else if (!damage->is_nonsense) {
+			(void)printf("left out: %s: %s\n", damage->file, damage->what);
+			verify_print_place(damage);
+		}
+	}
+}
+
 /* ---- Leaving out ----------------------------------------------------------------------------- */
-
-static void
-print_left_out(const char *file, uint64_t offset, uint64_t position, uint64_t length)
-{
-	progress_end();
-	(void)printf("left out: %s, offset %" PRIu64 ", %" PRIu64 " bytes, position %" PRIu64 "\n",
-		     file, offset, length, position);
-}
-
-/* queue_log_open has come upon it. */
-static void
-on_damage(const struct queue_log_damage *damage, void *unused)
-{
-	(void)unused;
-	print_left_out(damage->file, damage->offset, damage->position, damage->length);
-}
 
 /* What queue_log_open does not look at: segments that are not needed to know the readers. */
 static int
@@ -55,17 +110,13 @@ leave_out_all(struct queue_log *log, struct look *look)
 					      event.position + event.length);
 		if (rc < 0)
 			return rc;
-		print_left_out(event.file, event.offset, event.position, event.length);
 	}
 }
 
 static int
 mend(const struct options *options, struct look *look)
 {
-	struct queue_log_options own = {
-		.flags = options->salvage ? QUEUE_LOG_SALVAGE : 0,
-		.on_damage = on_damage,
-	};
+	struct queue_log_options own = {.flags = options->salvage ? QUEUE_LOG_SALVAGE : 0};
 	struct queue_log *log;
 	int rc = writer_open(&log, look, options->directory, &own), closed;
 
@@ -81,15 +132,19 @@ mend(const struct options *options, struct look *look)
 
 /* Whether there is anything to be done; *status is the answer when there is not, or must not. */
 static bool
-is_broken(const struct options *options, const struct verdict *verdict, enum status *status)
+is_broken(const struct repair *repair, enum status *status)
 {
+	const struct options *options = repair->options;
+	const struct verdict *verdict = &repair->verdict;
+
 	if (verdict->has_writer) {
 		*status = fail(options->directory, -EBUSY);
 		return false;
 	}
 	if (verdict->damages > 0 && !options->salvage) {
-		complain("%s: %" PRIu64 " bytes are damaged; nothing was changed. Copy the "
-			 "directory, then leave them out by --salvage",
+		print_damages(repair);
+		complain("%s: %" PRIu64 " bytes are damaged; nothing was changed.\n"
+			 "Copy the directory, then leave them out by --salvage.",
 			 options->directory, verdict->damaged);
 		*status = STATUS_DAMAGED;
 		return false;
@@ -114,10 +169,10 @@ look_again(const struct options *options, struct look *look)
 	else if (verdict.damages > 0)
 		status = STATUS_DAMAGED;
 	if (status == STATUS_DONE)
-		(void)printf("%s: repaired; %" PRIu64 " messages, positions %" PRIu64 " to %" PRIu64
-			     "\n",
-			     options->directory, verdict.state.messages, verdict.begins,
-			     verdict.ends);
+		(void)printf("%s: repaired; %" PRIu64 " message%s, positions %" PRIu64
+			     " to %" PRIu64 "\n",
+			     options->directory, verdict.state.messages,
+			     plural(verdict.state.messages), verdict.begins, verdict.ends);
 	else if (status == STATUS_DAMAGED)
 		complain("%s: that could not be left out", options->directory);
 	verify_clear(&verdict);
@@ -125,39 +180,52 @@ look_again(const struct options *options, struct look *look)
 }
 
 static enum status
-repair(const struct options *options, struct look *look)
+mend_and_tell(struct repair *repair)
 {
-	enum status status = STATUS_DONE;
-	struct verdict verdict = {.begins = 0};
-	bool breaks = false;
-	int rc = verify_read(look, &verdict, options->salvage ? NULL : verify_print_damage, NULL);
+	const struct verdict *verdict = &repair->verdict;
+	int rc = mend(repair->options, &repair->look);
 
+	if (rc < 0) {
+		/* Some of it may be left out now. */
+		print_damages(repair);
+		return fail(repair->options->directory, rc);
+	}
+	print_mended(repair);
+	if (verdict->is_torn)
+		(void)printf("cut off: %" PRIu64 " byte%s behind position %" PRIu64 "\n",
+			     verdict->tail.length, plural(verdict->tail.length), verdict->ends);
+	return look_again(repair->options, &repair->look);
+}
+
+static enum status
+repair(struct repair *repair)
+{
+	const struct options *options = repair->options;
+	enum status status = STATUS_DONE;
+	int rc = verify_read(&repair->look, &repair->verdict, note_damage, repair);
+
+	if (rc == 0)
+		rc = repair->rc;
 	if (rc < 0)
 		status = fail(options->directory, rc);
-	else
-		breaks = is_broken(options, &verdict, &status);
-	if (breaks) {
-		rc = mend(options, look);
-		if (rc == 0 && verdict.is_torn)
-			(void)printf("cut off: %" PRIu64 " bytes behind position %" PRIu64 "\n",
-				     verdict.tail.length, verdict.ends);
-		status = rc < 0 ? fail(options->directory, rc) : look_again(options, look);
-	}
-	verify_clear(&verdict);
+	else if (is_broken(repair, &status))
+		status = mend_and_tell(repair);
 	return status;
 }
 
 static enum status
 run(const struct options *options)
 {
+	struct repair one = {.options = options};
 	enum status status;
-	struct look look;
-	int rc = look_open(&look, options->directory);
+	int rc = look_open(&one.look, options->directory);
 
 	if (rc < 0)
 		return fail(options->directory, rc);
-	status = repair(options, &look);
-	look_close(&look);
+	status = repair(&one);
+	free(one.damages);
+	verify_clear(&one.verdict);
+	look_close(&one.look);
 	return status;
 }
 

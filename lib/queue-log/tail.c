@@ -184,9 +184,8 @@ print(struct tail *tail, const struct look_event *event, uint64_t from)
 {
 	/* Before the first one, the oldest that there is now is as good. */
 	if (event->kind == LOOK_GONE && tail->has_printed) {
-		complain("%s: %" PRIu64 " bytes from position %" PRIu64
-			 " on were acknowledged and taken away meanwhile",
-			 tail->options->directory, event->length, event->position);
+		complain("%s: position %" PRIu64 ", %" PRIu64 " bytes: taken away meanwhile",
+			 tail->options->directory, event->position, event->length);
 		tail->status = STATUS_NOT_WHOLE;
 	}
 	if (event->kind == LOOK_DAMAGE && !event->is_doubled &&

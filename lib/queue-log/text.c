@@ -142,6 +142,12 @@ fail(const char *about, int rc)
 /* ---- Sizes and times ------------------------------------------------------------------------- */
 
 const char *
+plural(uint64_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
+const char *
 size_text(char text[SIZE_TEXT], uint64_t bytes)
 {
 	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
@@ -191,34 +197,85 @@ write_escape(unsigned char byte)
 	}
 }
 
-/* How many bytes are a character that can be seen; 0: none. In the user's language. */
+/* The columns of what write_escape writes. */
 static size_t
-visible(const unsigned char *bytes, size_t length)
+escape_width(unsigned char byte)
+{
+	return byte == '\n' || byte == '\r' || byte == '\t' || byte == '\\' ? 2 : 4;
+}
+
+/*
+ * How many bytes are a character that can be seen; 0: none. In the user's language. *width are its
+ * columns, or those of what stands for it.
+ */
+static size_t
+visible(const unsigned char *bytes, size_t length, size_t *width)
 {
 	mbstate_t state;
 	wchar_t wide;
 	size_t n;
 
+	*width = 1;
+	if (*bytes >= ' ' && *bytes < 0x7f && *bytes != '\\')
+		return 1;
+	*width = escape_width(*bytes);
 	if (*bytes < 0x80)
-		return *bytes >= ' ' && *bytes != 0x7f && *bytes != '\\';
+		return 0;
 	memset(&state, 0, sizeof state);
 	n = mbrtowc(&wide, (const char *)bytes, length, &state);
-	return n == 0 || n > length || !iswprint((wint_t)wide) ? 0 : n;
+	if (n == 0 || n > length || !iswprint((wint_t)wide))
+		return 0;
+	*width = wcwidth(wide) > 0 ? (size_t)wcwidth(wide) : 0;
+	return n;
 }
 
 void
 write_escaped(const unsigned char *bytes, size_t length)
 {
-	size_t i = 0, n;
+	size_t i = 0, n, unused;
 
 	while (i < length) {
-		n = visible(bytes + i, length - i);
+		n = visible(bytes + i, length - i, &unused);
 		if (n > 0)
 			(void)fwrite(bytes + i, 1, n, stdout);
 		else
 			write_escape(bytes[i]);
 		i += n > 0 ? n : 1;
 	}
+}
+
+size_t
+escaped_width(const unsigned char *bytes, size_t length)
+{
+	size_t i = 0, n, width, all = 0;
+
+	while (i < length) {
+		n = visible(bytes + i, length - i, &width);
+		all += width;
+		i += n > 0 ? n : 1;
+	}
+	return all;
+}
+
+void
+write_shortened(const unsigned char *bytes, size_t length, size_t columns)
+{
+	size_t i = 0, n, width;
+
+	if (escaped_width(bytes, length) <= columns) {
+		write_escaped(bytes, length);
+		return;
+	}
+	columns -= 3;
+	for (;;) {
+		n = visible(bytes + i, length - i, &width);
+		if (width > columns)
+			break;
+		columns -= width;
+		i += n > 0 ? n : 1;
+	}
+	write_escaped(bytes, i);
+	(void)fputs("...", stdout);
 }
 
 /* How many bytes are a character of UTF-8; 0: these are none (RFC 3629). */

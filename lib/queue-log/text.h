@@ -19,6 +19,9 @@ bool is_error_terminal(void);
 /* That something failed, as a negative error number says. */
 enum status fail(const char *about, int rc);
 
+/* What a word has behind it when there are so many. */
+const char *plural(uint64_t n);
+
 /* 41.2 MiB */
 #define SIZE_TEXT 24
 const char *size_text(char text[SIZE_TEXT], uint64_t bytes);
@@ -33,6 +36,12 @@ void progress_end(void);
 
 /* Bytes to stdout, with \n, \t, \\ and \x1b in place of what cannot be seen. */
 void write_escaped(const unsigned char *bytes, size_t length);
+
+/* How many columns of a terminal that takes. */
+size_t escaped_width(const unsigned char *bytes, size_t length);
+
+/* So much of it as fits into so many columns, 3 or more, with "..." behind when that is not all. */
+void write_shortened(const unsigned char *bytes, size_t length, size_t columns);
 
 /* The same as a string of JSON, in quotes. What is not UTF-8 becomes U+FFFD. */
 void write_json(const char *text, size_t length);

@@ -81,6 +81,7 @@ note_nonsense(struct reading *reading, const struct queue_impl_log_record *recor
 		.length = queue_impl_log_extent(record->size),
 		.offset = QUEUE_IMPL_LOG_HEADER + (record->position - segment->base),
 		.what = "a record of the log's own that makes no sense",
+		.is_nonsense = true,
 	};
 
 	queue_impl_log_file_name(event.file, segment->base);
@@ -193,15 +194,15 @@ verify_print_damage(const struct look_event *event, void *unused)
 {
 	(void)unused;
 	progress_end();
-	(void)printf("%s: damaged at offset %" PRIu64 ", %" PRIu64 " bytes, position %" PRIu64
-		     ": %s\n",
-		     event->file, event->offset, event->length, event->position, event->what);
+	(void)printf("%s: damaged: %s\n", event->file, event->what);
+	verify_print_place(event);
 }
 
-static const char *
-plural(uint64_t n)
+void
+verify_print_place(const struct look_event *event)
 {
-	return n == 1 ? "" : "s";
+	(void)printf("    offset %" PRIu64 ", %" PRIu64 " bytes, position %" PRIu64 "\n",
+		     event->offset, event->length, event->position);
 }
 
 static enum status
@@ -213,19 +214,19 @@ print_verdict(const struct verdict *verdict)
 		(void)printf("%" PRIu64 " bytes were damaged before, and are left out\n",
 			     state->left_out);
 	if (verdict->is_torn)
-		(void)printf("torn: behind position %" PRIu64 " are %" PRIu64
-			     " bytes that were being written, %" PRIu64 " whole record%s among "
-			     "them\n",
-			     verdict->ends, verdict->tail.length, verdict->tail.records,
-			     plural(verdict->tail.records));
+		(void)printf("torn: %" PRIu64 " byte%s behind position %" PRIu64 ", %" PRIu64
+			     " whole record%s among them\n",
+			     verdict->tail.length, plural(verdict->tail.length), verdict->ends,
+			     verdict->tail.records, plural(verdict->tail.records));
+	if (verdict->has_writer)
+		(void)puts("a program has it open");
 	(void)printf("%s: %zu file%s, %" PRIu64 " message%s, positions %" PRIu64 " to %" PRIu64
-		     "%s\n",
+		     "\n",
 		     verdict->damages > 0 ? "damaged"
 		     : verdict->is_torn	  ? "torn"
 					  : "intact",
 		     verdict->n_segments, plural(verdict->n_segments), state->messages,
-		     plural(state->messages), verdict->begins, verdict->ends,
-		     verdict->has_writer ? "; a program has it open" : "");
+		     plural(state->messages), verdict->begins, verdict->ends);
 	return verdict->damages > 0 ? STATUS_DAMAGED
 	       : verdict->is_torn   ? STATUS_NOT_WHOLE
 				    : STATUS_DONE;

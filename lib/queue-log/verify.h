@@ -33,7 +33,8 @@ int verify_read(struct look *look, struct verdict *verdict,
 		void (*tell)(const struct look_event *event, void *context), void *context);
 void verify_clear(struct verdict *verdict);
 
-/* One line on stdout. */
+/* What and where, on stdout; and the second line of it alone. */
 void verify_print_damage(const struct look_event *event, void *unused);
+void verify_print_place(const struct look_event *event);
 
 #endif

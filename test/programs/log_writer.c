@@ -9,6 +9,7 @@
  *   log_writer half DIR           prepares the message "kept" for "order 1", and commits it;
  *                                 prepares "lost" for "order 2", and rolls it back; prepares
  *                                 "open" for "order 3"
+ *   log_writer keys DIR N...      prepares a message for each N, under a key of N bytes
  *   log_writer more DIR N         appends N messages more, one in 10 ms
  *   log_writer live DIR SECONDS   appends as fast as it can, and acknowledges at once: files are
  *                                 used again all the time
@@ -130,6 +131,23 @@ half(const char *directory)
 	finish();
 }
 
+static void
+keys(const char *directory, char **lengths)
+{
+	char key[QUEUE_LOG_KEY_MAX + 1] = "";
+
+	start(directory, QUEUE_LOG_BATCH);
+	for (; *lengths; lengths++) {
+		size_t length = strtoul(*lengths, NULL, 10);
+
+		expect(length < sizeof key, *lengths, -EINVAL);
+		memset(key, 'k', length);
+		key[length] = '\0';
+		(void)prepare(key, "open");
+	}
+	finish();
+}
+
 static void *
 acknowledge(void *unused)
 {
@@ -213,6 +231,8 @@ main(int argc, char **argv)
 		fill(directory, n, size < SIZE_MAX_HERE ? size : SIZE_MAX_HERE, *what == 'c');
 	else if (strcmp(what, "half") == 0)
 		half(directory);
+	else if (strcmp(what, "keys") == 0)
+		keys(directory, argv + 3);
 	else if (strcmp(what, "more") == 0)
 		more(directory, n);
 	else if (strcmp(what, "live") == 0)

@@ -78,6 +78,21 @@ after_case()
 	end_background
 }
 
+# fits [FILE]...: no line of what was printed is longer than a terminal is wide, but for the
+# directory's name.
+fits()
+{
+	[ $# -gt 0 ] || set -- "$out" "$err"
+	sed "s|$work/||g" "$@" | awk 'length > 80' >"$work/long"
+	[ ! -s "$work/long" ] || because "longer than 80 columns: $(head -n 1 "$work/long")"
+}
+
+# said_once TEXT: in one line.
+said_once()
+{
+	is "the number of lines with $1" "$(grep -cF -e "$1" "$out")" 1
+}
+
 # ---- The command line ---------------------------------------------------------------------------
 
 help_lists_everything()
@@ -87,12 +102,18 @@ help_lists_everything()
 	is_silent
 	for command in inspect cat tail verify repair purge bench; do
 		says "  $command "
-		"$QUEUE_LOG" "$command" --help >"$work/help" 2>&1 || because "no help for $command"
-		grep -q "^usage: queue-log $command " "$work/help" || because "no usage of $command"
-		awk 'length > 80' "$work/help" >>"$work/long"
 	done
-	awk 'length > 80' "$out" >>"$work/long"
-	[ ! -s "$work/long" ] || because "longer than 80 columns: $(head -n 1 "$work/long")"
+	says '1 verify: a torn end; cat and tail: messages went'
+	says 'repair and purge need that no program has the log open'
+	fits
+	for command in inspect cat tail verify repair purge bench; do
+		queue_log "$command" --help
+		exits 0
+		grep -q "^usage: queue-log $command " "$out" || because "no usage of $command"
+		fits
+	done
+	queue_log inspect --help
+	says 'BEGUN and SINCE are local time'
 }
 
 version_is_the_library_s()
@@ -146,7 +167,9 @@ wrong_arguments_are_named()
 	refuses '"7"' purge --keep-age 7 "$log"
 	refuses '--all does not go with --keep-age' purge --all --keep-age 7d "$log"
 	refuses '"sometimes"' bench --sync sometimes "$work"
-	refuses '"soon"' bench --sync interval=soon "$work"
+	refuses '--sync: "interval=soon"' bench --sync interval=soon "$work"
+	refuses '--sync: "interval=0"' bench --sync interval=0 "$work"
+	refuses '--sync: "interval=3600001"' bench --sync interval=3600001 "$work"
 	refuses '"65"' bench --threads 65 "$work"
 }
 
@@ -194,8 +217,7 @@ inspect_shows_all()
 	says '0000000000000000.log'
 	says 'All from the position of slow on is kept for it.'
 	says '1000 messages of '
-	# The first line has the directory's name.
-	[ "$(awk 'NR > 1 && length > 80' "$out")" = '' ] || because 'a line is longer than 80 columns'
+	fits
 	# name, position, lag, its unit, messages, out, done ahead
 	[ "$(awk '$1 == "fast" { print $5, $6, $7 }' "$out")" = '1 0 0' ] || because 'fast is wrong'
 	[ "$(awk '$1 == "slow" { print $5, $6, $7 }' "$out")" = '999 4 1' ] || because 'slow is wrong'
@@ -209,8 +231,9 @@ inspect_as_json()
 	is 'the first one' "$(json '.segments[0] | .file, .begins, .size' | xargs)" \
 		'0000000000000000.log 0 65536'
 	is 'slow' "$(json '.readers[] | select(.name == "slow") |
-		.lag_messages, .out, .last, .exceptions[0].acknowledged' | xargs)" '999 4 true true'
-	is 'what is kept' "$(json .kept_from)" "$(json '.readers[] | select(.last) | .position')"
+		.lag_messages, .out, .pins, .exceptions[0].acknowledged' | xargs)" '999 4 true true'
+	is 'what pins it' "$(json '.readers[] | select(.pins) | .name' | xargs)" slow
+	is 'what is kept' "$(json .kept_from)" "$(json '.readers[] | select(.pins) | .position')"
 	is 'damages' "$(json '.damages, .torn, .left_out' | xargs)" '0 0 0'
 	is 'salts' "$(json '.segments[].salt' | grep -cx '[0-9a-f]\{16\}')" 4
 }
@@ -234,9 +257,14 @@ cat_from_and_count()
 	[ "$(awk '{ print $2 }' "$out" | xargs)" = '500 501 502' ] || because 'other messages'
 	queue_log cat --from $((position + 8)) --count 1 "$log"
 	says 'message 501 '
+	ends=$(json .ends)
 	queue_log cat --from 99999999999 "$log"
 	exits 0
 	[ ! -s "$out" ] || because 'there is something behind the end'
+	complains "$log: the log ends at position $ends"
+	queue_log cat --from "$ends" "$log"
+	exits 0
+	is_silent
 	queue_log cat --count 0 "$log"
 	[ ! -s "$out" ] || because 'none is not nothing'
 }
@@ -294,7 +322,24 @@ half_messages()
 	is 'what is kept' "$(json .kept_from)" 0
 	queue_log inspect "$log"
 	exits 0
-	says 'order 3'
+	says '  order 3'
+	says '1 message of 4 B'
+	fits
+	a_log
+}
+
+# One that fits into the last column, one that has a line of its own, and one that has no room there.
+keys_of_half_messages()
+{
+	rm -rf "$log"
+	"$writer" keys "$log" 25 26 76 77 200 2>"$err" || because 'no log could be made'
+	is 'keys' "$(json '.halves[].key | length' | xargs)" '25 26 76 77 200'
+	queue_log inspect "$log"
+	exits 0
+	fits
+	is 'in the column' "$(grep -c '^[0-9].* [0-9]  k\{25\}$' "$out")" 1
+	is 'on lines of their own' "$(grep -c '^    k*$' "$out")" 2
+	is 'shortened' "$(grep -c '^    k\{73\}[.][.][.]$' "$out")" 2
 	a_log
 }
 
@@ -329,7 +374,12 @@ verify_finds_a_torn_end()
 	put 'half of a record' "$first" $((4096 + $(json .ends)))
 	queue_log verify "$log"
 	exits 1
-	says 'torn: '
+	says 'torn: 16 bytes behind position '
+	fits
+	queue_log inspect "$log"
+	exits 0
+	says 'What is torn behind that is cut off when it is opened: 16 bytes.'
+	fits
 	sum_of >"$work/before"
 	queue_log cat "$log"
 	exits 0
@@ -349,53 +399,109 @@ damage_in_an_older_file()
 	put XXXX "$second" 30000
 	queue_log verify "$log"
 	exits 2
-	says '000000000000f000.log: damaged at offset '
+	says '000000000000f000.log: damaged: no valid record'
+	says ', 224 bytes, position '
+	fits
 	last_line_has 'damaged: 4 files, 999 messages'
 	queue_log inspect "$log"
 	exits 2
 	says 'damaged in 1 place'
 	queue_log cat "$log"
 	exits 2
-	complains 'bytes are damaged at position'
+	complains '000000000000f000.log: damaged at position '
+	fits "$err"
 	is 'lines' "$(wc -l <"$out")" 999
 	sum_of >"$work/before"
 	queue_log repair "$log"
 	exits 2
+	complains '224 bytes are damaged; nothing was changed'
 	complains '--salvage'
+	fits
 	sum_of | cmp -s - "$work/before" || because 'it has changed something'
 	queue_log repair --salvage "$log"
 	exits 0
-	says 'left out: 000000000000f000.log, offset '
+	said_once 'left out: 000000000000f000.log: no valid record'
+	said_once ', 224 bytes, position '
 	last_line_has 'repaired; 999 messages'
+	fits
 	queue_log verify "$log"
 	exits 0
 	says 'are left out'
 }
 
-# damage NAME COMMAND...: exit status 2, what is said of it, and 0 when it was left out.
+# damage_of_a_file FILE WHAT PLACE COMMAND...: exit status 2, what is said of it, and 0 when it was
+# mended; the same is said then, and nothing twice.
 damage_of_a_file()
 {
-	what=$1
-	shift
+	file=$1
+	what=$2
+	place=$3
+	shift 3
 	a_log
 	"$@"
 	queue_log verify "$log"
 	exits 2
-	says "$what"
+	said_once "$file: damaged: $what"
+	said_once "    $place"
+	fits
+	sed -n -e 's/^\([0-9a-f]*[.]log\): damaged: /left out: \1: /p' -e '/^ /p' "$out" \
+		>"$work/expected"
 	queue_log repair --salvage "$log"
 	exits 0
+	last_line_has 'repaired; '
+	fits
+	case $what in
+	*' of two headers')
+		said_once "mended: $file, header at ${place%%,*}"
+		is 'lines' "$(wc -l <"$out")" 2
+		;;
+	*)
+		sed '$d' "$out" | cmp -s - "$work/expected" || because 'it says something else'
+		;;
+	esac
 	queue_log verify "$log"
 	exits 0
 }
 
 damage_of_whole_files()
 {
-	damage_of_a_file 'damaged at offset 0, 56 bytes, position 61440' put XXXX "$second" 20
-	damage_of_a_file 'damaged at offset 2048, 56 bytes' put XXXX "$second" 2050
-	damage_of_a_file 'there is no such file' rm "$second"
-	damage_of_a_file 'the file is too short' truncate -s 20000 "$second"
-	damage_of_a_file 'both headers' truncate -s 0 "$second"
-	damage_of_a_file 'both headers' truncate -s 0 "$log/000000000002d000.log"
+	last=$log/000000000002d000.log
+	lost='both headers, and with them the whole file'
+	damage_of_a_file "${second##*/}" 'the first of two headers' \
+		'offset 0, 56 bytes, position 61440' put XXXX "$second" 20
+	damage_of_a_file "${second##*/}" 'the second of two headers' \
+		'offset 2048, 56 bytes, position 61440' put XXXX "$second" 2050
+	damage_of_a_file "${second##*/}" 'there is no such file' \
+		'offset 0, 61440 bytes, position 61440' rm "$second"
+	damage_of_a_file "${second##*/}" 'the file is too short' \
+		'offset 20000, 45536 bytes, position 77344' truncate -s 20000 "$second"
+	damage_of_a_file "${second##*/}" "$lost" \
+		'offset 0, 65536 bytes, position 61440' truncate -s 0 "$second"
+	damage_of_a_file "${last##*/}" "$lost" \
+		'offset 0, 65536 bytes, position 184320' truncate -s 0 "$last"
+}
+
+# Some of it may be mended by then, and is said all the same.
+repair_that_fails()
+{
+	a_log
+	put XXXX "$first" 30
+	truncate -s 20000 "$second"
+	status=0
+	(
+		trap '' XFSZ
+		ulimit -f 40
+		exec timeout -k 5 60 "$QUEUE_LOG" repair --salvage "$log"
+	) >"$out" 2>"$err" || status=$?
+	exits 4
+	complains 'File too large'
+	said_once "${first##*/}: damaged: the first of two headers"
+	said_once "${second##*/}: damaged: the file is too short"
+	queue_log repair --salvage "$log"
+	exits 0
+	said_once "left out: ${second##*/}: the file is too short"
+	queue_log verify "$log"
+	exits 0
 }
 
 # ---- Letting go ---------------------------------------------------------------------------------
@@ -403,7 +509,9 @@ damage_of_whole_files()
 # frees LEAST MOST: so many files went.
 frees()
 {
-	is_from 'files freed' "$(sed -n 's/ of [0-9]* files freed.*//p' "$out")" "$1" "$2"
+	is_from 'files freed' "$(sed -n 's/ of [0-9]* files\{0,1\} freed.*//p' "$out")" "$1" "$2"
+	last_line_has 'the directory had '
+	fits
 }
 
 purge_a_reader()
@@ -590,6 +698,8 @@ bench_measures_and_removes()
 	is_silent
 	says 'messages/s'
 	says '99 % within'
+	fits
+	! grep -q '^$' "$out" || because 'there is an empty line'
 	[ -z "$(ls -A "$work/bench")" ] || because 'it leaves something'
 	queue_log bench "$work/nothing"
 	exits 4
@@ -622,6 +732,7 @@ try 'cat of a reader' cat_of_a_reader
 try 'cat in other forms' cat_in_other_forms
 try 'tail has the last' tail_has_the_last
 try 'half messages' half_messages
+try 'keys of half messages' keys_of_half_messages
 try 'looking changes nothing' looking_changes_nothing
 try 'a full disk for the output' a_full_disk_for_the_output
 
@@ -629,6 +740,7 @@ try 'verify finds nothing' verify_finds_nothing
 try 'verify finds a torn end' verify_finds_a_torn_end
 try 'damage in an older file' damage_in_an_older_file
 try 'damage of whole files' damage_of_whole_files
+try 'repair that fails' repair_that_fails
 
 try 'purge a reader' purge_a_reader
 try 'purge by size and age' purge_by_size_and_age
