@@ -116,8 +116,9 @@ account_lives(const struct crowd *crowd, struct life *lives, int n,
 	puts("replayed: sold before, and found in the log; had row: of these, rows already.\n"
 	     "no answer: they had asked, and it was killed before they were told.");
 	if (killed < crowd->options->kills)
-		printf("It was killed %llu times instead of %llu: the sale was over before.\n",
-		       (unsigned long long)killed, (unsigned long long)crowd->options->kills);
+		printf("It was killed %llu time%s instead of %llu: the sale was over before.\n",
+		       (unsigned long long)killed, killed == 1 ? "" : "s",
+		       (unsigned long long)crowd->options->kills);
 	printf("Of those who asked again, %s had been sold to already, and were told so.\n\n",
 	       text_number(a, crowd->found));
 	print_outcomes(crowd);

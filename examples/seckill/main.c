@@ -172,10 +172,10 @@ main(int argc, char **argv)
 	case ARGUMENTS_RUN:
 		break;
 	}
-	if (options.reconcile) {
-		reconcile_file(options.reconcile, session.mismatch);
-		return last_line(&session);
-	}
+	if (options.reconcile)
+		return reconcile_file(options.reconcile, session.mismatch) == 0
+			       ? last_line(&session)
+			       : EXIT_USAGE;
 	monitor_block_signals();
 	if (options.durable)
 		return durable_hold(&options);

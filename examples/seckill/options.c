@@ -4,6 +4,7 @@
 #include "arguments.h"
 #include "seckill.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const struct options defaults = {
@@ -74,6 +75,22 @@ set_policy(void *context, const char *text)
 	return false;
 }
 
+#define KILLS_MAX 1000
+
+static bool
+set_kills(void *context, const char *text)
+{
+	struct options *options = context;
+	size_t digits = strspn(text, "0123456789");
+
+	options->kills = strtoull(text, NULL, 10);
+	options->has_kills = true;
+	if (digits > 0 && text[digits] == '\0' && options->kills <= KILLS_MAX)
+		return true;
+	complain("--kills: \"%s\" is not a number from 0 to %d", text, KILLS_MAX);
+	return false;
+}
+
 #define NUMBER(...) ARGUMENT_ROW_NUMBER(struct options, __VA_ARGS__)
 #define TEXT(...) ARGUMENT_ROW_TEXT(struct options, __VA_ARGS__)
 #define FLAG(...) ARGUMENT_ROW_FLAG(struct options, __VA_ARGS__)
@@ -120,7 +137,7 @@ static const struct argument rows[] = {
 
 	ARGUMENT_ROW_HEADING("A shop that is killed, and loses nothing"),
 	TEXT("durable", "DIR", durable, "log, rows, what was told; made, or continued"),
-	NUMBER("kills", "N", kills, 0, 1000, "times it is killed in the middle"),
+	ARGUMENT_ROW_OWN("kills", "N", "2", set_kills, "times it is killed in the middle"),
 
 	ARGUMENT_ROW_HEADING("Other"),
 	FLAG("verbose", verbose, "print what the queues say about themselves"),
@@ -172,6 +189,11 @@ fits(const struct options *options)
 	}
 	if (options->durable && options->sync) {
 		complain("--durable \"%s\" is neither sync nor both", options->durable);
+		return false;
+	}
+	if (options->has_kills && !options->durable) {
+		complain("--kills %llu: only the shop of --durable is killed",
+			 (unsigned long long)options->kills);
 		return false;
 	}
 	return true;

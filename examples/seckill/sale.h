@@ -224,9 +224,10 @@ void temporary_remove(const struct temporary *temporary);
 
 #define MISMATCH_SIZE 512
 
-/* Does the sums of one run, or of all in a file, by SQL, and prints them; adds to mismatch. */
+/* Does the sums of one run, by SQL, and prints them; adds to mismatch. */
 void reconcile_run(struct store *store, long long run, char mismatch[MISMATCH_SIZE]);
-void reconcile_file(const char *path, char mismatch[MISMATCH_SIZE]);
+/* The same of all runs in a file. 0; -1 after complaining that it is a durable sale's. */
+int reconcile_file(const char *path, char mismatch[MISMATCH_SIZE]);
 
 void mismatch_add(char mismatch[MISMATCH_SIZE], const char *format, ...)
 	__attribute__((__format__(__printf__, 2, 3)));

@@ -43,6 +43,7 @@ struct options {
 	const char *reconcile; /* a database: no sale, just the sums */
 	const char *durable;   /* a directory: the sale that survives being killed */
 	uint64_t kills;	       /* so often */
+	bool has_kills;	       /* that was said */
 	bool verbose;
 };
 

@@ -132,6 +132,9 @@ wrong_options_are_named()
 	refuses '--seconds needs a value' --seconds
 	refuses '"--help=yes"' --help=yes
 	refuses '"-"' --mode both --input -
+	refuses '--kills 2: ' --kills 2
+	refuses '--kills 0: ' --kills 0 --db "$work/db"
+	refuses '--kills 7: ' --reconcile "$work/db" --kills 7
 	refuses "$work/nothing: No such file" --input "$work/nothing"
 	refuses "$work: Is a directory" --input "$work"
 }

@@ -122,6 +122,9 @@ wrong_options_are_named()
 	fresh
 	refuses '--durable: ""' --durable ''
 	refuses '--kills: "-1"' --durable "$sale" --kills -1
+	refuses '--kills: ""' --durable "$sale" --kills ''
+	refuses '--kills: "1001"' --durable "$sale" --kills 1001
+	refuses '--kills: "2x"' --durable "$sale" --kills 2x
 	refuses "\"$sale\"" --durable "$sale" --db "$work/db"
 	refuses "\"$sale\"" --durable "$sale" --reconcile "$work/db"
 	refuses "\"$sale\"" --durable "$sale" --mode both
@@ -215,6 +218,17 @@ all_of_it_is_killed()
 	is_silent
 	says 'It goes on there: '
 	books_agree
+}
+
+# What its buyers were told is not in the database.
+it_is_reconciled_by_itself_alone()
+{
+	ends --kills 0
+	refuses "--reconcile \"$sale/seckill.db\": it is a durable sale's" \
+		--reconcile "$sale/seckill.db"
+	[ ! -s "$out" ] || because 'it writes to standard output'
+	durable --kills 0 --users 0 --steady-rate 0
+	reconciles
 }
 
 a_line_that_was_cut_off()
@@ -425,6 +439,7 @@ try 'it is killed twice, and everybody has an answer and a row' it_is_killed_twi
 try 'it is not killed' it_is_not_killed
 try 'it is killed at random moments' killed_at_random_moments
 try 'all of it is killed, and goes on' all_of_it_is_killed
+try 'it is reconciled by itself alone' it_is_reconciled_by_itself_alone
 try 'a line of the buyers that was cut off' a_line_that_was_cut_off
 try 'earlier sales go on' earlier_sales_go_on
 try 'SIGINT in the middle' interrupted INT 130
