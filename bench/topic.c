@@ -9,6 +9,9 @@
  * And a push and a pop of the same message through one queue_bounded, which counts no references
  * and has one taker: on one thread it is the limit of what a delivery can be expected to cost.
  *
+ * And a publish, a pop and a release where there is one more subscription, which nobody serves and
+ * which has been full from the beginning: what a slow one costs the others.
+ *
  * There are as many messages as a queue has room for, and the publisher takes one again when all
  * have let go of it. So nobody's queue is ever full, and one that has no bound needs none.
  */
@@ -31,6 +34,7 @@
 #define SUBSCRIBERS_MAX 100u
 #define CONSUMERS_MAX 3u
 #define BATCH_MAX 32u
+#define STOPPED_CAPACITY 16u /* of the subscription that nobody serves */
 #define CHUNK 1024u /* publishes between two looks at the clock; FEW where nobody pops meanwhile */
 
 /* Of what is published, of those that want it, and of those whose filter is to turn it away. */
@@ -51,6 +55,14 @@ struct message {
 } __attribute__((aligned(LINE)));
 
 QUEUE_TYPED(messages, struct queue_message *)
+
+/* What becomes of a message that a subscription which nobody serves has no room for. */
+struct stopped {
+	enum queue_policy policy;
+	const char *name;
+	unsigned
+		taken; /* subscriptions that a publish says have taken it, this one and the served */
+};
 
 static struct message *
 message_of(struct queue_message *base)
@@ -80,10 +92,14 @@ struct fan {
 	unsigned taker_count;
 	unsigned consumer_count;
 	unsigned batch;
+	const struct stopped *stopped; /* NULL: all are served */
+	unsigned taken;		       /* subscriptions that take what is published */
 
 	struct queue_topic *topic; /* this library's */
 	struct queue_subscription *subscriptions[SUBSCRIBERS_MAX];
-	struct queue_bounded *queue; /* the limit's */
+	struct queue_subscription *stopped_subscription;
+	struct queue_message fillers[STOPPED_CAPACITY]; /* that it holds at first */
+	struct queue_bounded *queue;			/* the limit's */
 	struct {
 		pthread_mutex_t mutex;
 		const struct bench_subject *subject;
@@ -154,6 +170,32 @@ release_own(struct queue_message *base, void *context)
 	give_back(message_of(base));
 }
 
+static void
+release_filler(struct queue_message *base, void *context)
+{
+	(void)base;
+	(void)context;
+}
+
+/* Before anybody else has subscribed. */
+static int
+add_stopped(struct fan *fan)
+{
+	struct queue_subscription_options options;
+	unsigned i;
+	int rc;
+
+	memset(&options, 0, sizeof options);
+	options.capacity = STOPPED_CAPACITY;
+	options.policy = fan->stopped->policy;
+	rc = queue_topic_subscribe(fan->topic, &options, &fan->stopped_subscription);
+	for (i = 0; rc == 0 && i < STOPPED_CAPACITY; i++) {
+		queue_message_init(&fan->fillers[i], release_filler, NULL);
+		rc = queue_topic_publish(fan->topic, &fan->fillers[i], TAGS) == 1 ? 0 : -EIO;
+	}
+	return rc;
+}
+
 static int
 own_open(struct fan *fan)
 {
@@ -161,6 +203,8 @@ own_open(struct fan *fan)
 	int rc = queue_topic_create(&fan->topic, NULL);
 	unsigned i;
 
+	if (rc == 0 && fan->stopped)
+		rc = add_stopped(fan);
 	for (i = 0; rc == 0 && i < fan->subscribers; i++) {
 		struct queue_subscription_options options;
 
@@ -187,6 +231,12 @@ own_shut(struct fan *fan)
 		(void)queue_subscription_stats(fan->subscriptions[i], &stats);
 		right = right && stats.delivered == wanted && stats.lag == 0 &&
 			stats.refused == 0 && stats.filtered == fan->published - wanted;
+	}
+	if (fan->stopped) {
+		struct queue_subscription_stats stats;
+
+		(void)queue_subscription_stats(fan->stopped_subscription, &stats);
+		right = right && stats.lag == STOPPED_CAPACITY;
 	}
 	return queue_topic_destroy(fan->topic) == 0 && right;
 }
@@ -226,7 +276,7 @@ bounded_open(struct fan *fan)
 {
 	struct queue_options options;
 
-	fan->subscribers = fan->taker_count = 1;
+	fan->subscribers = fan->taker_count = fan->taken = 1;
 	fan->consumer_count = 1;
 	memset(&options, 0, sizeof options);
 	options.capacity = CAPACITY;
@@ -396,7 +446,7 @@ typedef unsigned pop_fn(struct fan *fan, unsigned subscriber, struct queue_messa
 			unsigned n);
 typedef void release_fn(struct queue_message *message);
 
-/* Publishes n messages; each that not all takers took is counted. */
+/* Publishes n messages; each that others took than should have is counted. */
 INLINED void
 publish_some(struct fan *fan, unsigned n, publish_fn *publish)
 {
@@ -407,7 +457,7 @@ publish_some(struct fan *fan, unsigned n, publish_fn *publish)
 			fan->refused++;
 			return;
 		}
-		fan->refused += publish(fan, message) != fan->taker_count;
+		fan->refused += publish(fan, message) != fan->taken;
 	}
 }
 
@@ -461,7 +511,7 @@ publish_until_told(struct fan *fan, publish_fn *publish)
 
 		if (!message)
 			break;
-		fan->refused += publish(fan, message) != fan->taker_count;
+		fan->refused += publish(fan, message) != fan->taken;
 	} while (!bench_told(&fan->stop));
 	__atomic_store_n(&fan->ended, 1, __ATOMIC_RELEASE);
 }
@@ -584,6 +634,7 @@ struct cell {
 	unsigned takers;
 	unsigned consumers; /* threads that serve the subscriptions */
 	unsigned batch;	    /* most messages that they pop at a time */
+	const struct stopped *stopped;
 };
 
 struct order {
@@ -686,6 +737,8 @@ set_up(struct fan *fan, const struct cell *cell)
 		fan->takers[i] = i * (cell->subscribers / cell->takers);
 	fan->consumer_count = cell->consumers;
 	fan->batch = cell->batch;
+	fan->stopped = cell->stopped;
+	fan->taken = cell->stopped ? cell->stopped->taken : cell->takers;
 	fan->message_mask = (cell->task == ACROSS ? CAPACITY : FEW) - 1;
 	fan->stop = cell->task != ACROSS; /* on one thread nobody lets go of it later */
 }
@@ -733,14 +786,23 @@ static const struct {
 
 /* ---- The suite ----------------------------------------------------------------------------- */
 
+static const struct stopped refuses = {QUEUE_ABORT, "abort", 1};
+static const struct stopped discards = {QUEUE_DISCARD, "discard", 1};
+static const struct stopped evicts = {QUEUE_DISCARD_OLDEST, "discard-oldest", 2};
+
 /* One consumer for all is as many threads as a small machine has processors; three are more. */
 static const struct cell cells[] = {
-	{DELIVER, 1, 1, 0, 1},	   {DELIVER, 3, 3, 0, 1},    {DELIVER, 10, 10, 0, 1},
-	{DELIVER, 100, 100, 0, 1}, {PUBLISH, 0, 0, 0, 1},    {PUBLISH, 3, 3, 0, 1},
-	{PUBLISH, 100, 3, 0, 1},   {ACROSS, 1, 1, 1, 1},     {ACROSS, 3, 3, 1, 1},
-	{ACROSS, 10, 10, 1, 1},	   {ACROSS, 100, 100, 1, 1}, {ACROSS, 1, 1, 1, 32},
-	{ACROSS, 3, 3, 1, 32},	   {ACROSS, 10, 10, 1, 32},  {ACROSS, 100, 100, 1, 32},
-	{ACROSS, 3, 3, 3, 32},	   {ACROSS, 10, 10, 3, 32},  {ACROSS, 100, 100, 3, 32},
+	{DELIVER, 1, 1, 0, 1, NULL},	 {DELIVER, 3, 3, 0, 1, NULL},
+	{DELIVER, 10, 10, 0, 1, NULL},	 {DELIVER, 100, 100, 0, 1, NULL},
+	{PUBLISH, 0, 0, 0, 1, NULL},	 {PUBLISH, 3, 3, 0, 1, NULL},
+	{PUBLISH, 100, 3, 0, 1, NULL},	 {ACROSS, 1, 1, 1, 1, NULL},
+	{ACROSS, 3, 3, 1, 1, NULL},	 {ACROSS, 10, 10, 1, 1, NULL},
+	{ACROSS, 100, 100, 1, 1, NULL},	 {ACROSS, 1, 1, 1, 32, NULL},
+	{ACROSS, 3, 3, 1, 32, NULL},	 {ACROSS, 10, 10, 1, 32, NULL},
+	{ACROSS, 100, 100, 1, 32, NULL}, {ACROSS, 3, 3, 3, 32, NULL},
+	{ACROSS, 10, 10, 3, 32, NULL},	 {ACROSS, 100, 100, 3, 32, NULL},
+	{DELIVER, 1, 1, 0, 1, &refuses}, {DELIVER, 1, 1, 0, 1, &discards},
+	{DELIVER, 1, 1, 0, 1, &evicts},
 };
 
 #define CELLS (sizeof cells / sizeof cells[0])
@@ -792,6 +854,8 @@ is_wanted(const struct bench_options *options, const struct way *way)
 static bool
 takes_part(const struct cell *cell, const struct way *way)
 {
+	if (cell->stopped)
+		return way == &own;
 	if (way == &bounded)
 		return cell->task != PUBLISH;
 	return way != &alone || (cell->task == PUBLISH && cell->subscribers == 0);
@@ -892,7 +956,11 @@ measure(struct plan *plan)
 static void
 name_cell(const struct cell *cell, char *name, size_t size)
 {
-	if (cell->task == DELIVER)
+	if (cell->stopped)
+		(void)snprintf(name, size,
+			       "one thread subscribers=%u beside a stopped one policy=%s",
+			       cell->subscribers, cell->stopped->name);
+	else if (cell->task == DELIVER)
 		(void)snprintf(name, size, "one thread subscribers=%u capacity=%u",
 			       cell->subscribers, CAPACITY);
 	else if (cell->task == ACROSS)
@@ -917,7 +985,7 @@ find(const struct plan *plan, const struct way *way, const struct cell *cell)
 		if (series->way == way && series->cell->task == cell->task &&
 		    series->cell->subscribers == cell->subscribers &&
 		    series->cell->consumers == cell->consumers &&
-		    series->cell->batch == cell->batch)
+		    series->cell->batch == cell->batch && series->cell->stopped == cell->stopped)
 			return series;
 	}
 	return NULL;
@@ -934,6 +1002,10 @@ limit_of(const struct plan *plan, const struct series *series)
 
 	if (cell.task == ACROSS)
 		return NULL;
+	if (cell.stopped) {
+		cell.stopped = NULL;
+		return find(plan, series->way, &cell);
+	}
 	if (cell.task == DELIVER)
 		return find(plan, &bounded, &cell);
 	if (cell.subscribers == 0)
@@ -951,7 +1023,9 @@ set_limit(const struct plan *plan, const struct series *series, struct bench_row
 	if (!limit || limit == series || limit->state != BENCH_OK)
 		return;
 	(void)snprintf(row->limit, sizeof row->limit, "%s",
-		       limit->way == series->way ? "as many without filters" : limit->way->subject);
+		       limit->way != series->way ? limit->way->subject
+		       : series->cell->stopped	 ? "without the stopped one"
+						 : "as many without filters");
 	row->limit_value = limit->median;
 }
 
@@ -994,8 +1068,8 @@ add_beside(const struct plan *plan, const char *subject, const struct cell *cell
 static void
 add_published(const struct plan *plan, struct bench_results *results)
 {
-	static const struct cell three = {ACROSS, 3, 3, 3, BATCH_MAX};
-	static const struct cell one = {ACROSS, 3, 3, 1, BATCH_MAX};
+	static const struct cell three = {ACROSS, 3, 3, 3, BATCH_MAX, NULL};
+	static const struct cell one = {ACROSS, 3, 3, 1, BATCH_MAX, NULL};
 	size_t i;
 
 	if (!find(plan, &own, &three))
