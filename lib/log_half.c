@@ -32,6 +32,7 @@
 #include "alloc_impl.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -694,7 +695,15 @@ queue_log_unpark(struct queue_log *log, uint64_t id)
 	return rc;
 }
 
-/* Those that are undecided now; an array that is the caller's. */
+static int
+compare(const void *a, const void *b)
+{
+	const uint64_t *left = a, *right = b;
+
+	return (*left > *right) - (*left < *right);
+}
+
+/* Those that are undecided now, the oldest first; an array that is the caller's. */
 static int
 list(struct queue_log *log, uint64_t **ids, size_t *n, size_t *capacity)
 {
@@ -710,7 +719,11 @@ list(struct queue_log *log, uint64_t **ids, size_t *n, size_t *capacity)
 		if (half->decided_at == 0)
 			(*ids)[(*n)++] = half->id;
 	pthread_mutex_unlock(&halves->lock);
-	return *ids ? 0 : -ENOMEM;
+	if (!*ids)
+		return -ENOMEM;
+	/* Those that were written again lie behind younger ones. */
+	qsort(*ids, *n, sizeof **ids, compare);
+	return 0;
 }
 
 /* What it is like now, if it still is undecided. */

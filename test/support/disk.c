@@ -48,6 +48,8 @@ struct disk {
 	int error;
 	void (*changed)(void *context);
 	void *context;
+	int (*before)(char what, void *context);
+	void *before_context;
 };
 
 static uint64_t
@@ -123,6 +125,19 @@ done(struct disk *disk, int rc)
 }
 
 static int
+ask_before(struct disk *disk, char what)
+{
+	int (*before)(char what, void *context);
+	void *context;
+
+	pthread_mutex_lock(&disk->lock);
+	before = disk->before;
+	context = disk->before_context;
+	pthread_mutex_unlock(&disk->lock);
+	return before ? before(what, context) : 0;
+}
+
+static int
 open_directory(void *context, const char *path, bool create)
 {
 	(void)context;
@@ -135,9 +150,11 @@ static int
 open_file(void *context, int directory, const char *name, enum queue_impl_disk_mode mode)
 {
 	struct disk *disk = context;
-	int i, file, rc = 0;
+	int i, file, rc = ask_before(disk, 'O');
 
 	(void)directory;
+	if (rc < 0)
+		return rc;
 	pthread_mutex_lock(&disk->lock);
 	i = find(&disk->now, name);
 	if (i < 0 && mode != QUEUE_IMPL_DISK_CREATE)
@@ -207,8 +224,10 @@ read_file(void *context, int file, void *data, size_t length, uint64_t offset)
 	struct disk *disk = context;
 	const struct inode *inode;
 	uint64_t n = 0;
-	int rc;
+	int rc = ask_before(disk, 'R');
 
+	if (rc < 0)
+		return rc;
 	pthread_mutex_lock(&disk->lock);
 	inode = inode_of(disk, file);
 	rc = fails_as(disk, 'R');
@@ -559,6 +578,15 @@ disk_watch(struct disk *disk, void (*changed)(void *context), void *context)
 	pthread_mutex_lock(&disk->lock);
 	disk->changed = changed;
 	disk->context = context;
+	pthread_mutex_unlock(&disk->lock);
+}
+
+void
+disk_before(struct disk *disk, int (*before)(char what, void *context), void *context)
+{
+	pthread_mutex_lock(&disk->lock);
+	disk->before = before;
+	disk->before_context = context;
 	pthread_mutex_unlock(&disk->lock);
 }
 

@@ -50,6 +50,12 @@ uint64_t disk_count(struct disk *disk, char what);
 /* Called after every operation that changes something. */
 void disk_watch(struct disk *disk, void (*changed)(void *context), void *context);
 
+/*
+ * Called before every read ('R') and open ('O'), on its thread. A negative error number is what it
+ * answers then.
+ */
+void disk_before(struct disk *disk, int (*before)(char what, void *context), void *context);
+
 /* Bytes of a file, as a program would see them now. */
 bool disk_has(struct disk *disk, const char *name);
 int64_t disk_size(struct disk *disk, const char *name);

@@ -6,6 +6,7 @@
 
 #include "../../lib/log_impl.h"
 #include "../support/disk.h"
+#include "../support/fault.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -539,7 +540,7 @@ await_kept_from(struct queue_log *log, struct queue_log_reader *reader, uint64_t
 
 	while (queue_impl_log_halves_kept(log) < position) {
 		cr_assert_lt(queue_now(), deadline);
-		(void)usleep(5000);
+		(void)usleep(500);
 		go_on(log, reader);
 	}
 }
@@ -726,6 +727,792 @@ Test(log_half, a_failed_disk_leaves_it_unknown)
 	if (stats_of(log).undecided > 0)
 		cr_assert_eq(queue_log_commit(log, id, NULL), 0);
 	expect(open_reader(log), "order");
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/*
+ * What is between two steps: called before each read of a file.
+ */
+
+static struct {
+	struct queue_log *log;
+	const uint64_t *ids;
+	bool fails;
+	uint32_t reads; /* of the checker */
+} interruption;
+
+static void
+interrupt(struct disk *disk, struct queue_log *log, const uint64_t *ids,
+	  int (*before)(char what, void *context))
+{
+	interruption.log = log;
+	interruption.ids = ids;
+	interruption.fails = true;
+	queue_impl_store32_rel(&interruption.reads, 0);
+	disk_before(disk, before, NULL);
+}
+
+static bool
+is_read_of_checker(char what)
+{
+	return what == 'R' && queue_impl_log_is_checker(interruption.log);
+}
+
+static uint32_t
+reads_of_checker(void)
+{
+	return queue_impl_load32_acq(&interruption.reads);
+}
+
+static int
+fail_checker(char what, void *context)
+{
+	(void)context;
+	if (!is_read_of_checker(what))
+		return 0;
+	(void)queue_impl_fetch_add32_acq_rel(&interruption.reads, 1);
+	return -EIO;
+}
+
+/* Until somebody closes the log. */
+static void
+await_end(struct queue_log *log)
+{
+	uint64_t deadline = queue_after_ms(PATIENCE);
+	bool ends = false;
+
+	while (!ends) {
+		cr_assert_lt(queue_now(), deadline);
+		(void)usleep(100);
+		pthread_mutex_lock(&log->halves.lock);
+		ends = log->halves.ending;
+		pthread_mutex_unlock(&log->halves.lock);
+	}
+}
+
+static int
+hold_checker(char what, void *context)
+{
+	(void)context;
+	if (is_read_of_checker(what)) {
+		(void)queue_impl_fetch_add32_acq_rel(&interruption.reads, 1);
+		await_end(interruption.log);
+	}
+	return 0;
+}
+
+/* Until the checker sleeps that long, or longer. */
+static void
+await_asleep(struct queue_log *log, uint64_t until)
+{
+	uint64_t deadline = queue_after_ms(PATIENCE), wakes_at = 0;
+
+	while (wakes_at < until) {
+		cr_assert_lt(queue_now(), deadline);
+		(void)usleep(100);
+		pthread_mutex_lock(&log->halves.lock);
+		wakes_at = log->halves.wakes_at;
+		pthread_mutex_unlock(&log->halves.lock);
+	}
+}
+
+static void
+await_spares(struct queue_log *log)
+{
+	uint64_t deadline = queue_after_ms(PATIENCE);
+
+	while (stats_of(log).spares < 2) {
+		cr_assert_lt(queue_now(), deadline);
+		(void)usleep(100);
+	}
+}
+
+static void
+prepare_many(struct queue_log *log, uint64_t *ids, int n)
+{
+	for (int i = 0; i < n; i++)
+		ids[i] = prepare(log, "key", "half");
+}
+
+static int
+count_one(const struct queue_log_half *half, void *context)
+{
+	uint64_t *last_and_number = context;
+
+	cr_assert(last_and_number[1] == 0 || half->id > last_and_number[0], "%d",
+		  (int)last_and_number[1]);
+	last_and_number[0] = half->id;
+	last_and_number[1]++;
+	return 0;
+}
+
+/* All of them, the oldest first. */
+static void
+expect_so_many(struct queue_log *log, uint64_t n)
+{
+	uint64_t last_and_number[2] = {0};
+
+	cr_assert_eq(queue_log_undecided(log, count_one, last_and_number), 0);
+	cr_assert_eq(last_and_number[1], n, "%d", (int)last_and_number[1]);
+}
+
+Test(log_half, what_is_refused_leaves_everything_as_it_was)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	uint64_t position = 7, id;
+
+	cr_assert_eq(queue_log_commit(log, 0, &position), -ENOENT);
+	cr_assert_eq(position, 7);
+	id = prepare(log, "42", "order");
+	/* It is not parked. */
+	cr_assert_eq(queue_log_unpark(log, id), -ENOENT);
+	expect_undecided(log, "42=order;");
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log_half, without_memory_each_call_is_refused_and_can_be_repeated)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct fault_allocator faults;
+	struct queue_log *log;
+	uint64_t ids[65], nth;
+	int rc;
+
+	fault_init(&faults);
+	options.allocator = &faults.allocator;
+	log = open_log(disk, &options);
+	await_spares(log);
+	/* The table becomes larger twice: for the first one and the last one. */
+	for (uint64_t i = 0; i < 65; i++) {
+		for (nth = 1;; nth++) {
+			fault_set(&faults, nth, false);
+			rc = queue_log_prepare(log, "k", 1, "m", 1, &ids[i]);
+			if (rc == 0)
+				break;
+			cr_assert_eq(rc, -ENOMEM, "%d", rc);
+			cr_assert_eq(stats_of(log).undecided, i);
+		}
+		cr_assert_eq(nth, 3, "%d: %d", (int)i, (int)nth);
+	}
+	fault_set(&faults, 1, false);
+	cr_assert_eq(queue_log_undecided(log, count_one, NULL), -ENOMEM);
+	fault_set(&faults, 1, false);
+	cr_assert_eq(queue_log_commit(log, ids[0], NULL), -ENOMEM);
+	expect_so_many(log, 65);
+	cr_assert_eq(queue_log_commit(log, ids[0], NULL), 0);
+	cr_assert_eq(queue_log_rollback(log, ids[64]), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	cr_assert(fault_is_balanced(&faults));
+	disk_free(disk);
+}
+
+Test(log_half, without_memory_a_log_is_not_opened_and_none_is_lost)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct fault_allocator faults;
+	struct queue_log *log = open_log(disk, &small);
+	uint64_t ids[3], nth = 1, failed;
+	int rc, refused = 0;
+
+	prepare_many(log, ids, 3);
+	cr_assert_eq(queue_log_close(log), 0);
+	fault_init(&faults);
+	options.allocator = &faults.allocator;
+	do {
+		fault_set(&faults, nth++, false);
+		rc = queue_impl_log_open(&log, "log", &options, disk_table(disk));
+		cr_assert(rc == 0 || rc == -ENOMEM, "%d", rc);
+		refused += rc < 0;
+		if (rc == 0) {
+			cr_assert_eq(stats_of(log).undecided, 3);
+			cr_assert_eq(queue_log_close(log), 0);
+		}
+		cr_assert(fault_is_balanced(&faults), "%d", (int)nth);
+		failed = faults.failed;
+	} while (failed > 0);
+	/* One for each of them, and more. */
+	cr_assert_gt(refused, 3);
+	disk_free(disk);
+}
+
+Test(log_half, is_never_asked_for_when_that_is_wanted)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_asking(disk, QUEUE_LOG_COMMIT, QUEUE_NEVER, 0);
+
+	(void)prepare(log, "42", "order");
+	await_asleep(log, QUEUE_NEVER);
+	cr_assert_eq(asked(), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	/* What an earlier process has left is, once. */
+	log = open_asking(disk, QUEUE_LOG_UNKNOWN, QUEUE_NEVER, 0);
+	await_asked(1);
+	await_asleep(log, QUEUE_NEVER);
+	cr_assert_eq(asked(), 1);
+	expect_undecided(log, "42=order;");
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log_half, many_are_asked_for_once_each)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader;
+	uint64_t ids[100];
+
+	prepare_many(log, ids, 100);
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_asking(disk, QUEUE_LOG_COMMIT, 0, 0);
+	await_undecided(log, 0, 0);
+	cr_assert_eq(asked(), 100);
+	reader = open_reader(log);
+	for (int i = 0; i < 100; i++)
+		expect(reader, "half");
+	expect_nothing(reader);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* It is written again, behind some that came later. */
+Test(log_half, the_oldest_is_listed_first_wherever_it_is)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log_reader *reader;
+	uint64_t old, n = 1, deadline = queue_after_ms(PATIENCE);
+	struct queue_log *log;
+
+	/* So that its new place is durable later than others have theirs. */
+	options.sync = QUEUE_LOG_NONE;
+	log = open_log(disk, &options);
+	reader = open_reader(log);
+	old = prepare(log, "key", "old");
+	while (queue_impl_log_halves_kept(log) == old) {
+		cr_assert_lt(queue_now(), deadline);
+		for (int i = 0; i < 10; i++)
+			go_on(log, reader);
+		(void)prepare(log, "key", "new");
+		n++;
+	}
+	expect_so_many(log, n);
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_log(disk, &small);
+	expect_so_many(log, n);
+	cr_assert_eq(queue_log_commit(log, old, NULL), 0);
+	expect(open_reader(log), "old");
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* An undecided one keeps what is behind it: the decision of one that lies before, and is gone. */
+Test(log_half, a_decision_outlives_what_was_decided)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader = open_reader(log);
+	uint64_t one = prepare(log, "1", "one"), two, end = SIZE - QUEUE_IMPL_LOG_HEADER;
+	uint64_t deadline = queue_after_ms(PATIENCE);
+
+	while (stats_of(log).ends < end)
+		go_on(log, reader);
+	two = prepare(log, "2", "two");
+	cr_assert_geq(two, end);
+	cr_assert_eq(queue_log_commit(log, one, NULL), 0);
+	expect(reader, "one");
+	while (stats_of(log).begins < end) {
+		cr_assert_lt(queue_now(), deadline);
+		go_on(log, reader);
+	}
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_log(disk, &small);
+	expect_undecided(log, "2=two;");
+	cr_assert_eq(queue_log_commit(log, one, NULL), -ENOENT);
+	cr_assert_eq(queue_log_commit(log, two, NULL), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* A file as it is on the disk, from where a record is. */
+static void
+spoil(struct disk *disk, uint64_t position, const void *bytes, size_t size)
+{
+	disk_spoil(disk, "0000000000000000.log", bytes, size, QUEUE_IMPL_LOG_HEADER + position);
+}
+
+Test(log_half, what_cannot_be_read_does_not_hide_the_others)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	uint64_t one = prepare(log, "1", "one"), two = prepare(log, "2", "two");
+	char text[256] = "";
+
+	(void)prepare(log, "3", "three");
+	n_damages = 0;
+	spoil(disk, two + 24 + 24, "x", 1);
+	cr_assert_eq(queue_log_undecided(log, write_down, text), -EILSEQ);
+	cr_assert_eq(strcmp(text, "1=one;3=three;"), 0, "%s", text);
+	cr_assert_eq(n_damages, 1);
+	/* The disk may say that it can be read another time. */
+	for (const char *what = "OR"; *what; what++) {
+		disk_fail(disk, *what, 0, true, EIO);
+		cr_assert_eq(queue_log_undecided(log, write_down, text), -EIO);
+		cr_assert_eq(queue_log_commit(log, one, NULL), -EIO);
+		disk_fail(disk, *what, -1, false, 0);
+		cr_assert_eq(stats_of(log).undecided, 3);
+	}
+	cr_assert_eq(n_damages, 1);
+	cr_assert_eq(queue_log_commit(log, one, NULL), 0);
+	cr_assert_eq(stats_of(log).undecided, 2);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log_half, whose_file_is_missing_is_kept)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	uint64_t id = prepare(log, "42", "order");
+
+	n_damages = 0;
+	disk_remove(disk, "0000000000000000.log");
+	cr_assert_eq(queue_log_commit(log, id, NULL), -EIO);
+	cr_assert_eq(n_damages, 0);
+	cr_assert_eq(stats_of(log).undecided, 1);
+	cr_assert_eq(queue_log_rollback(log, id), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log_half, in_whose_place_is_another_record_is_damaged)
+{
+	static const uint64_t other[3] = {8};
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	uint64_t id = prepare(log, "", "order"), words[3];
+	unsigned char data[24 + 5];
+
+	n_damages = 0;
+	memcpy(data, other, 24);
+	memcpy(data + 24, "other", 5);
+	queue_impl_log_make_record(words, queue_impl_log_salt(log, id), id, QUEUE_IMPL_LOG_PREPARE,
+				   0, data, sizeof data);
+	spoil(disk, id, words, sizeof words);
+	spoil(disk, id + sizeof words, data, sizeof data);
+	cr_assert_eq(queue_log_commit(log, id, NULL), -EILSEQ);
+	cr_assert_eq(n_damages, 1);
+	cr_assert_eq(stats_of(log).undecided, 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* A reader comes by, and leaves it out. */
+Test(log_half, that_was_left_out_is_none_any_more)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log_reader *reader;
+	struct queue_log *log;
+	uint64_t id;
+
+	options.flags = QUEUE_LOG_SALVAGE;
+	log = open_log(disk, &options);
+	id = prepare(log, "42", "order");
+	cr_assert_eq(queue_log_append(log, "behind", 6, NULL), 0);
+	n_damages = 0;
+	spoil(disk, id + 24 + 24, "x", 1);
+	reader = open_reader(log);
+	expect(reader, "behind");
+	cr_assert_eq(n_damages, 1);
+	cr_assert_eq(queue_log_commit(log, id, NULL), -EILSEQ);
+	cr_assert_eq(stats_of(log).undecided, 0);
+	cr_assert_eq(queue_log_commit(log, id, NULL), -ENOENT);
+	expect_nothing(reader);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* Another thread, while one is told of damage: which must not call the log itself. */
+static void *
+roll_back(void *id)
+{
+	cr_assert_eq(queue_log_rollback(interruption.log, *(const uint64_t *)id), 0);
+	return NULL;
+}
+
+static void
+roll_back_meanwhile(const struct queue_log_damage *damage, void *context)
+{
+	uint64_t id = damage->position;
+	pthread_t thread;
+
+	(void)context;
+	n_damages++;
+	cr_assert_eq(pthread_create(&thread, NULL, roll_back, &id), 0);
+	cr_assert_eq(pthread_join(thread, NULL), 0);
+}
+
+Test(log_half, that_is_damaged_can_be_decided_while_it_is_reported)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	uint64_t id;
+
+	options.flags = QUEUE_LOG_SALVAGE;
+	options.on_damage = roll_back_meanwhile;
+	interruption.log = open_log(disk, &options);
+	id = prepare(interruption.log, "42", "order");
+	n_damages = 0;
+	spoil(disk, id + 24 + 24, "x", 1);
+	cr_assert_eq(queue_log_commit(interruption.log, id, NULL), -EILSEQ);
+	cr_assert_eq(n_damages, 1);
+	cr_assert_eq(stats_of(interruption.log).undecided, 0);
+	cr_assert_eq(queue_log_close(interruption.log), 0);
+	disk_free(disk);
+}
+
+/* Decides the one behind. */
+static int
+roll_back_next(const struct queue_log_half *half, void *context)
+{
+	uint64_t *ids = context;
+
+	cr_assert_eq(half->id, ids[0]);
+	cr_assert_eq(queue_log_rollback(interruption.log, ids[1]), 0);
+	return 0;
+}
+
+/* Decides the one that is being read. */
+static int
+roll_back_third(char what, void *context)
+{
+	(void)context;
+	if (what == 'R' && queue_impl_fetch_add32_acq_rel(&interruption.reads, 1) == 1)
+		cr_assert_eq(queue_log_rollback(interruption.log, interruption.ids[2]), 0);
+	return 0;
+}
+
+Test(log_half, that_is_decided_while_they_are_listed_is_left_out)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	uint64_t ids[3];
+
+	prepare_many(log, ids, 3);
+	/* The second one by the visitor, the third one while it is read. */
+	interrupt(disk, log, ids, roll_back_third);
+	cr_assert_eq(queue_log_undecided(log, roll_back_next, ids), 0);
+	disk_before(disk, NULL, NULL);
+	cr_assert_eq(stats_of(log).undecided, 1);
+	expect_so_many(log, 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* Decides by itself, and does not say so. */
+static enum queue_log_verdict
+commit_and_say_nothing(const struct queue_log_half *half, void *context)
+{
+	(void)context;
+	cr_assert_eq(queue_log_commit(interruption.log, half->id, NULL), 0);
+	return QUEUE_LOG_UNKNOWN;
+}
+
+Test(log_half, who_is_asked_may_decide)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log_reader *reader;
+
+	options.check = commit_and_say_nothing;
+	options.check_after = 1;
+	options.check_limit = 1;
+	interruption.log = open_log(disk, &options);
+	(void)prepare(interruption.log, "42", "order");
+	reader = open_reader(interruption.log);
+	expect(reader, "order");
+	await_undecided(interruption.log, 0, 0);
+	expect_nothing(reader);
+	cr_assert_eq(queue_log_close(interruption.log), 0);
+	disk_free(disk);
+}
+
+Test(log_half, that_cannot_be_read_is_asked_for_later)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_asking(disk, QUEUE_LOG_COMMIT, 1, 0);
+	uint64_t id, before = queue_now();
+
+	interrupt(disk, log, NULL, fail_checker);
+	id = prepare(log, "42", "order");
+	await_asleep(log, before + QUEUE_SECOND);
+	cr_assert_eq(reads_of_checker(), 1);
+	cr_assert_eq(asked(), 0);
+	disk_before(disk, NULL, NULL);
+	expect_undecided(log, "42=order;");
+	/* Who knows need not wait for that. */
+	cr_assert_eq(queue_log_commit(log, id, NULL), 0);
+	expect(open_reader(log), "order");
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log_half, nobody_is_asked_when_nothing_can_be_stored)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_asking(disk, QUEUE_LOG_UNKNOWN, 20 * QUEUE_MILLISECOND, 0);
+	uint64_t id = UINT64_MAX;
+	int n;
+
+	(void)prepare(log, "42", "order");
+	disk_fail(disk, 's', 0, true, EIO);
+	cr_assert_eq(queue_log_prepare(log, "43", 2, "order", 5, &id), -EIO);
+	/* What is not stored cannot be committed, and it is not said that it is damaged. */
+	cr_assert_neq(id, UINT64_MAX);
+	cr_assert_eq(queue_log_commit(log, id, NULL), -EIO);
+	await_asleep(log, QUEUE_NEVER);
+	n = asked();
+	(void)usleep(30000);
+	cr_assert_eq(asked(), n);
+	cr_assert_eq(queue_log_close(log), -EIO);
+	disk_free(disk);
+}
+
+/* It is asked for again, but a restart knows nothing of that. */
+Test(log_half, can_be_unparked_when_nothing_can_be_stored)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_asking(disk, QUEUE_LOG_UNKNOWN, 1, 1);
+	uint64_t id = prepare(log, "42", "order");
+
+	await_undecided(log, 1, 1);
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	disk_fail(disk, 's', 0, true, EIO);
+	cr_assert_eq(queue_log_append(log, "x", 1, NULL), -EIO);
+	cr_assert_eq(queue_log_unpark(log, id), 0);
+	await_undecided(log, 1, 0);
+	cr_assert_eq(queue_log_close(log), -EIO);
+	disk_fail(disk, 's', -1, false, 0);
+	log = open_log(disk, &small);
+	expect_undecided(log, "42=order(parked);");
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+static struct queue_log *
+log_of_oracle(void)
+{
+	uint64_t deadline = queue_after_ms(PATIENCE);
+	struct queue_log *log = NULL;
+
+	while (!log) {
+		cr_assert_lt(queue_now(), deadline);
+		pthread_mutex_lock(&oracle.lock);
+		log = oracle.appends_to;
+		pthread_mutex_unlock(&oracle.lock);
+	}
+	return log;
+}
+
+static void
+set_log_of_oracle(struct queue_log *log)
+{
+	pthread_mutex_lock(&oracle.lock);
+	oracle.appends_to = log;
+	oracle.asked = 0;
+	pthread_mutex_unlock(&oracle.lock);
+}
+
+static int
+count_asked(void)
+{
+	int before;
+
+	pthread_mutex_lock(&oracle.lock);
+	before = oracle.asked++;
+	pthread_mutex_unlock(&oracle.lock);
+	return before;
+}
+
+static enum queue_log_verdict
+answer_in_the_end(const struct queue_log_half *half, void *context)
+{
+	(void)half;
+	(void)context;
+	(void)count_asked();
+	await_end(log_of_oracle());
+	return QUEUE_LOG_UNKNOWN;
+}
+
+Test(log_half, close_waits_for_one_answer)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	uint64_t ids[3];
+
+	prepare_many(log, ids, 3);
+	cr_assert_eq(queue_log_close(log), 0);
+	set_log_of_oracle(NULL);
+	options.check = answer_in_the_end;
+	log = open_log(disk, &options);
+	await_asked(1);
+	set_log_of_oracle(log);
+	cr_assert_eq(queue_log_close(log), 0);
+	/* The count began anew when the log was set. */
+	cr_assert_eq(asked(), 0);
+	log = open_log(disk, &small);
+	expect_so_many(log, 3);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+static bool moved_in_between;
+
+/* The first one takes so long that the log has grown by two files meanwhile. */
+static enum queue_log_verdict
+answer_late(const struct queue_log_half *half, void *context)
+{
+	static const char filler[1000];
+	struct queue_log *log = log_of_oracle();
+
+	(void)half;
+	(void)context;
+	if (count_asked() == 0) {
+		for (int i = 0; i < 140; i++)
+			cr_assert_eq(queue_log_append(log, filler, sizeof filler, NULL), 0);
+	} else {
+		pthread_mutex_lock(&log->halves.lock);
+		moved_in_between = log->halves.next_move > 0;
+		pthread_mutex_unlock(&log->halves.lock);
+	}
+	return QUEUE_LOG_UNKNOWN;
+}
+
+Test(log_half, old_ones_are_written_again_between_two_answers)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	uint64_t ids[2];
+
+	prepare_many(log, ids, 2);
+	cr_assert_eq(queue_log_close(log), 0);
+	set_log_of_oracle(NULL);
+	options.check = answer_late;
+	log = open_log(disk, &options);
+	set_log_of_oracle(log);
+	await_asked(2);
+	cr_assert_eq(queue_log_close(log), 0);
+	cr_assert(moved_in_between);
+	disk_free(disk);
+}
+
+static void
+await_reads(struct queue_log *log, struct queue_log_reader *reader, uint32_t n)
+{
+	uint64_t deadline = queue_after_ms(PATIENCE);
+
+	while (reads_of_checker() < n) {
+		cr_assert_lt(queue_now(), deadline, "%d reads", (int)reads_of_checker());
+		go_on(log, reader);
+	}
+}
+
+Test(log_half, close_does_not_wait_until_all_are_written_again)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader = open_reader(log);
+	uint64_t ids[100];
+
+	prepare_many(log, ids, 100);
+	interrupt(disk, log, ids, hold_checker);
+	await_reads(log, reader, 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	cr_assert_eq(reads_of_checker(), 1);
+	disk_before(disk, NULL, NULL);
+	log = open_log(disk, &small);
+	expect_so_many(log, 100);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log_half, what_cannot_be_written_again_is_tried_when_more_has_come)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader = open_reader(log);
+	uint64_t ids[100];
+
+	prepare_many(log, ids, 100);
+	interrupt(disk, log, ids, fail_checker);
+	await_reads(log, reader, 1);
+	/* Less than a file. */
+	for (int i = 0; i < 30; i++)
+		go_on(log, reader);
+	cr_assert_eq(reads_of_checker(), 1);
+	cr_assert_eq(queue_impl_log_halves_kept(log), ids[0]);
+	await_reads(log, reader, 2);
+	disk_before(disk, NULL, NULL);
+	await_kept_from(log, reader, ids[99] + 1);
+	expect_so_many(log, 100);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* One while another is read, one while it is read itself, and one that is looked for later. */
+static int
+roll_back_some(char what, void *context)
+{
+	const uint64_t *ids = interruption.ids;
+
+	(void)context;
+	if (!is_read_of_checker(what))
+		return 0;
+	switch (queue_impl_fetch_add32_acq_rel(&interruption.reads, 1)) {
+	case 0:
+		cr_assert_eq(queue_log_rollback(interruption.log, ids[1]), 0);
+		cr_assert_eq(queue_log_rollback(interruption.log, ids[80]), 0);
+		break;
+	case 1:
+		cr_assert_eq(queue_log_rollback(interruption.log, ids[2]), 0);
+		break;
+	}
+	return 0;
+}
+
+Test(log_half, that_is_decided_or_damaged_is_not_written_again)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log_reader *reader;
+	struct queue_log *log;
+	uint64_t ids[100];
+
+	options.flags = QUEUE_LOG_SALVAGE;
+	options.sync = QUEUE_LOG_NONE;
+	log = open_log(disk, &options);
+	reader = open_reader(log);
+	prepare_many(log, ids, 100);
+	/* The reader has been there before it is damaged. */
+	go_on(log, reader);
+	n_damages = 0;
+	spoil(disk, ids[0] + 24 + 24, "x", 1);
+	interrupt(disk, log, ids, roll_back_some);
+	await_reads(log, reader, 96);
+	disk_before(disk, NULL, NULL);
+	await_kept_from(log, reader, ids[99] + 1);
+	cr_assert_eq(n_damages, 1);
+	cr_assert_eq(stats_of(log).undecided, 96);
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_log(disk, &options);
+	expect_so_many(log, 96);
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
 }
