@@ -163,7 +163,7 @@ enter(struct queue_log_reader *reader, struct queue_impl_log_scan *scan, int *fi
 
 	if (!queue_impl_log_segment_at(log, position, &segment))
 		return -ENOENT;
-	if (*file >= 0 && scan->base == segment.base && scan->salt == segment.salt)
+	if (*file >= 0 && scan->base == segment.base)
 		return 0;
 	if (*file >= 0)
 		log->disk->close(log->disk->context, *file);
@@ -252,9 +252,8 @@ next_message(struct queue_log_reader *reader, struct queue_impl_log_record *reco
 			from = beginning(reader->log);
 			if (from <= reader->next) {
 				/* A gap between files, or the next one is only being begun. */
-				rc = queue_impl_log_next_base(reader->log, reader->next, &from);
-				if (rc < 0)
-					return rc;
+				if (queue_impl_log_next_base(reader->log, reader->next, &from) < 0)
+					return -EAGAIN;
 			}
 			reader->stats.expired += from - reader->next;
 			reader->next = from;
@@ -379,7 +378,6 @@ bury(struct queue_log_reader *reader, const struct queue_impl_log_record *record
 	uint64_t position = record->position;
 	size_t size = record->message_size;
 	void *copy = allocator->allocate(allocator->context, size + 1, 1);
-	uint32_t i;
 	int rc;
 
 	if (!copy) {
@@ -394,10 +392,8 @@ bury(struct queue_log_reader *reader, const struct queue_impl_log_record *record
 		rc = queue_log_sync(reader->options.dead_letters, QUEUE_NEVER);
 	allocator->release(allocator->context, copy, size + 1, 1);
 	pthread_mutex_lock(&reader->lock);
-	i = entry_of(reader, position);
-	if (i == reader->n)
-		return 0;
-	entry = entry_at(reader, i);
+	/* Nobody else ends it, but others may have gone from before it. */
+	entry = entry_at(reader, entry_of(reader, position));
 	if (rc < 0) {
 		entry->state = OUT;
 		entry->due = queue_now() + TRY_AGAIN;
@@ -1054,13 +1050,9 @@ seek_time(struct queue_log_reader *reader, uint64_t time)
 	for (i = 1; i < log->n_segments && log->segments[i].created < time; i++)
 		found = log->segments[i].base;
 	pthread_mutex_unlock(&log->lock);
-	for (at = found; rc == 0 && at < until;) {
+	at = found;
+	while (at < until) {
 		rc = record_at(reader, &reader->scan, &reader->file, at, &record);
-		if (rc == -EILSEQ && reader->scan.end - at < QUEUE_IMPL_LOG_RECORD) {
-			at = reader->scan.end;
-			rc = 0;
-			continue;
-		}
 		if (rc < 0)
 			break;
 		at = queue_impl_log_scan_next(&reader->scan, &record);
