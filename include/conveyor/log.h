@@ -252,7 +252,8 @@ uint64_t queue_log_half_max(const struct queue_log *log);
 /*
  * Has it delivered: it is a message from now on, at *position, which may be NULL. Returns when that
  * is stored, as queue_log_append. -ENOENT: it was decided before, or there is none; -ENOSPC: the
- * disk is full, and it is as it was; -EIO: it cannot be known; -EILSEQ: it is damaged.
+ * disk is full, and it is as it was; -ENOMEM, the same; -EIO: it cannot be known; -EILSEQ: it is
+ * damaged.
  */
 int queue_log_commit(struct queue_log *log, uint64_t id, uint64_t *position);
 
