@@ -3,6 +3,7 @@
  * queue_fd: readable exactly while a pop would not wait, whatever is done to the queue, and at the
  * price of one system call per change.
  */
+/* LIBS: -Wl,--wrap=syscall */
 #include <conveyor/queue.h>
 
 #include <fcntl.h>
@@ -22,6 +23,7 @@
 #include "fault.h"
 #include "queue_impl.h"
 #include "unit.h"
+#include "wrap_syscall.h"
 
 #define ROLES (QUEUE_SINGLE_PRODUCER | QUEUE_SINGLE_CONSUMER)
 #define PATIENCE (20 * QUEUE_SECOND)
@@ -32,6 +34,16 @@
 		if (!(condition))                                                                  \
 			cr_assert(false, "%s (line %d)", #condition, __LINE__);                    \
 	} while (0)
+
+/* How many the library has made on this thread. */
+static _Thread_local uint64_t system_calls;
+
+static long
+on_syscall(long number, const long *arguments)
+{
+	system_calls++;
+	return real_syscall(number, arguments);
+}
 
 static uint64_t now;
 
@@ -361,6 +373,41 @@ Test(descriptor, gives_an_edge_for_the_first_push_after_each_time_that_nothing_w
 	cr_assert_eq(queue_destroy(queue), 0);
 }
 
+Test(descriptor, that_is_armed_for_one_shot_tells_what_is_left_when_it_is_armed_again)
+{
+	for (int edge = 0; edge < 2; edge++) {
+		struct queue_bounded *queue = create(QUEUE_ABORT, 0, 4);
+		struct epoll_event told, event = {.events = EPOLLIN | EPOLLONESHOT};
+		int loop = epoll_create1(EPOLL_CLOEXEC), number = queue_fd(queue);
+		void *item;
+
+		if (edge)
+			event.events |= EPOLLET;
+		EXPECT(epoll_ctl(loop, EPOLL_CTL_ADD, number, &event) == 0);
+		for (int i = 0; i < 100; i++) {
+			EXPECT(epoll_wait(loop, &told, 1, 0) == 0);
+			EXPECT(queue_push(queue, item_of(1)) == 0);
+			EXPECT(queue_push(queue, item_of(2)) == 0);
+			EXPECT(epoll_wait(loop, &told, 1, 0) == 1);
+			EXPECT(queue_try_pop(queue, &item) == 0);
+			/* Nothing before it is armed, and it need not be empty then. */
+			EXPECT(epoll_wait(loop, &told, 1, 0) == 0);
+			EXPECT(epoll_ctl(loop, EPOLL_CTL_MOD, number, &event) == 0);
+			EXPECT(epoll_wait(loop, &told, 1, 0) == 1);
+			EXPECT(queue_try_pop(queue, &item) == 0);
+			EXPECT(queue_try_pop(queue, &item) == -EAGAIN);
+			EXPECT(epoll_ctl(loop, EPOLL_CTL_MOD, number, &event) == 0);
+		}
+		EXPECT(queue_close(queue) == 0);
+		EXPECT(epoll_wait(loop, &told, 1, 0) == 1);
+		EXPECT(epoll_wait(loop, &told, 1, 0) == 0);
+		EXPECT(epoll_ctl(loop, EPOLL_CTL_MOD, number, &event) == 0);
+		EXPECT(epoll_wait(loop, &told, 1, 0) == 1);
+		EXPECT(close(loop) == 0);
+		EXPECT(queue_destroy(queue) == 0);
+	}
+}
+
 static void *
 pop_one(void *queue)
 {
@@ -455,6 +502,96 @@ Test(descriptor, costs_no_system_call_while_the_queue_is_neither_filled_nor_empt
 		EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 		EXPECT(queue_destroy(queue) == 0);
 	}
+}
+
+Test(descriptor, costs_one_thread_one_system_call_each_time_the_queue_is_filled_or_emptied)
+{
+	FOR_ALL_QUEUES(policy, flags)
+	{
+		struct queue_bounded *queue = create(policy, flags, 4);
+		uint64_t before;
+		void *item;
+
+		EXPECT(queue_fd(queue) >= 0);
+		before = system_calls;
+		for (int i = 0; i < 1000; i++) {
+			EXPECT(queue_push(queue, item_of(1)) == 0);
+			EXPECT(queue_push(queue, item_of(2)) == 0);
+			EXPECT(queue_try_pop(queue, &item) == 0);
+			EXPECT(queue_try_pop(queue, &item) == 0);
+			EXPECT(queue_try_pop(queue, &item) == -EAGAIN);
+		}
+		EXPECT(system_calls - before == 2000);
+		EXPECT(calls_of(queue) == 2000);
+		EXPECT(queue_destroy(queue) == 0);
+	}
+}
+
+#define PUSHERS 4
+#define FILLS 300
+
+struct pusher {
+	pthread_t thread;
+	struct queue_bounded *queue;
+	pthread_barrier_t *barrier;
+	uint64_t calls; /* for the last push */
+};
+
+static void *
+fill_again_and_again(void *argument)
+{
+	struct pusher *pusher = argument;
+
+	for (int i = 0; i < FILLS; i++) {
+		uint64_t before = system_calls;
+
+		(void)pthread_barrier_wait(pusher->barrier);
+		EXPECT(queue_push(pusher->queue, item_of(1)) == 0);
+		pusher->calls = system_calls - before;
+		(void)pthread_barrier_wait(pusher->barrier);
+	}
+	return NULL;
+}
+
+Test(descriptor, costs_each_of_several_pushers_at_most_one_system_call_when_they_fill_it_at_once,
+     .timeout = 60)
+{
+	struct queue_bounded *queue = create(QUEUE_ABORT, 0, PUSHERS);
+	struct pusher pushers[PUSHERS];
+	pthread_barrier_t barrier;
+	void *item;
+	int i;
+
+	EXPECT(queue_fd(queue) >= 0);
+	EXPECT(pthread_barrier_init(&barrier, NULL, PUSHERS + 1) == 0);
+	for (i = 0; i < PUSHERS; i++) {
+		pushers[i] = (struct pusher){.queue = queue, .barrier = &barrier};
+		EXPECT(pthread_create(&pushers[i].thread, NULL, fill_again_and_again,
+				      &pushers[i]) == 0);
+	}
+	for (int fill = 0; fill < FILLS; fill++) {
+		uint64_t filled = 0, before;
+
+		(void)pthread_barrier_wait(&barrier);
+		(void)pthread_barrier_wait(&barrier);
+		EXPECT(is_readable(queue_fd(queue)));
+		for (i = 0; i < PUSHERS; i++) {
+			EXPECT(pushers[i].calls <= 1);
+			filled += pushers[i].calls;
+		}
+		EXPECT(filled >= 1);
+		/* However many it was, to take it back is one. */
+		before = system_calls;
+		for (i = 0; i < PUSHERS; i++)
+			EXPECT(queue_try_pop(queue, &item) == 0);
+		EXPECT(queue_try_pop(queue, &item) == -EAGAIN);
+		EXPECT(system_calls - before == 1);
+		EXPECT(!is_readable(queue_fd(queue)));
+	}
+	for (i = 0; i < PUSHERS; i++)
+		EXPECT(pthread_join(pushers[i].thread, NULL) == 0);
+	EXPECT(pthread_barrier_destroy(&barrier) == 0);
+	EXPECT(queue_destroy(queue) == 0);
 }
 
 Test(descriptor, asked_for_without_membarrier_waits_until_pushes_can_be_seen, .timeout = 60)
