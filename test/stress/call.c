@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Callers and workers race for calls in every way there is: claim, reply and refuse against waits
- * that time out, cancels by the caller and by a third thread, completion callbacks, pushes that are
- * refused, evicted or run by the caller, and queues closed in the middle. Requests are allocated by
- * callers and freed by whoever releases last, so the sanitizers see any touch that comes too late.
+ * that time out, cancels by the caller and by a third thread, completion callbacks, descriptors
+ * that are asked for sooner or later and waited for by poll or by epoll, pushes that are refused,
+ * evicted or run by the caller, and queues closed in the middle. Requests are allocated by callers
+ * and freed by whoever releases last, so the sanitizers see any touch that comes too late.
  *
  * What must hold: a caller is told 0 exactly when the worker's reply was; -ETIMEDOUT exactly when
  * the worker's side was told -ECANCELED; -ECANCELED exactly when the worker's side refused; each
- * request is freed once; and the stock that workers take from and, when told to undo, put back to
- * is short by as many as callers were told 0.
+ * request is freed once; nobody sleeps at the descriptor of a call that has ended, or is woken by
+ * that of one that has not; and the stock that workers take from and, when told to undo, put back
+ * to is short by as many as callers were told 0.
  */
 /* ARGS: --callers 1 --workers 1 --capacity 1 */
 /* ARGS: --callers 2 --workers 2 --capacity 4 */
 /* ARGS: --callers 8 --workers 3 --capacity 2 */
 /* ARGS: --callers 3 --workers 8 --capacity 64 */
+/* ARGS: --callers 4 --workers 2 --capacity 4 --wait descriptor */
 #include "stress.h"
 
 #include <conveyor/call.h>
@@ -21,14 +24,18 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #define CALLERS_MAX 64
 #define CALLS 400 /* per caller and round */
 #define STOCK 1000000
+#define PATIENCE 30000 /* ms that no call takes to end */
 
 /* What is known about a request after it is gone. Each field has one writer at a time. */
 struct outcome {
@@ -52,6 +59,7 @@ struct caller {
 	struct stress_thread thread;
 	uint64_t stream;
 	struct outcome outcomes[CALLS];
+	int loop;	  /* an epoll */
 	uint64_t offered; /* a request that the third thread may cancel, or one of these: */
 };
 
@@ -59,6 +67,7 @@ struct caller {
 #define IN_HAND UINT64_C(1)
 
 static uint64_t callers_number = 2, workers_number = 2, capacity = 4;
+static const char *wait_name = "any";
 static struct queue_bounded *requests;
 static struct caller callers[CALLERS_MAX];
 static struct stress_gate gate;
@@ -282,12 +291,59 @@ canceller(void *argument)
 	}
 }
 
+/* One wait at its descriptor, by poll or by epoll in either way. False: not as long as that. */
+static bool
+sleep_at(const struct caller *caller, int number, int milliseconds)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	struct pollfd poll_for = {.fd = number, .events = POLLIN};
+	int rc;
+
+	if (stress_one_in(&dice, 3))
+		return poll(&poll_for, 1, milliseconds) == 1;
+	if (stress_one_in(&dice, 2))
+		event.events |= EPOLLET;
+	stress_check(epoll_ctl(caller->loop, EPOLL_CTL_ADD, number, &event) == 0, "epoll_ctl: %d",
+		     errno);
+	dawdle();
+	rc = epoll_wait(caller->loop, &event, 1, milliseconds);
+	stress_check(epoll_ctl(caller->loop, EPOLL_CTL_DEL, number, NULL) == 0, "epoll_ctl: %d",
+		     errno);
+	return rc == 1;
+}
+
+/* As an event loop does: until the descriptor says so, or a timer, and then there is no wait. */
+static int
+wait_at_descriptor(const struct caller *caller, struct request *request)
+{
+	bool is_hasty = !stress_one_in(&dice, 4);
+	int number = queue_call_fd(&request->call);
+	enum queue_call_state state;
+
+	stress_check(number >= 0, "queue_call_fd: %d", number);
+	dawdle();
+	if (!sleep_at(caller, number, is_hasty ? (int)stress_random_below(&dice, 2) : PATIENCE)) {
+		stress_check(is_hasty, "asleep in state %d", (int)queue_call_state(&request->call));
+		return told_after_cancel(request);
+	}
+	state = queue_call_state(&request->call);
+	stress_check(state >= QUEUE_CALL_REPLIED, "woken in state %d", (int)state);
+	/* And it stays so. */
+	if (stress_one_in(&dice, 8))
+		stress_check(sleep_at(caller, number, 0), "no more readable");
+	if (!request->outcome->has_on_complete && stress_one_in(&dice, 2))
+		return queue_call_wait(&request->call, QUEUE_NEVER);
+	return told(state);
+}
+
 static void
 call_once(struct caller *caller, struct outcome *outcome)
 {
 	struct request *request = malloc(sizeof *request);
 	struct queue_call_options options = {.release = free_request, .context = request};
-	uint64_t kind = stress_random_below(&dice, 6);
+	bool by_descriptor = strcmp(wait_name, "descriptor") == 0;
+	uint64_t kind = by_descriptor ? 6 + stress_random_below(&dice, 2)
+				      : stress_random_below(&dice, 8);
 	int rc;
 
 	stress_check(request, "no memory");
@@ -295,10 +351,12 @@ call_once(struct caller *caller, struct outcome *outcome)
 	request->argument = stress_random(&dice);
 	request->completed = 0;
 	request->is_forgotten = kind == 5;
-	outcome->has_on_complete = kind >= 4;
+	outcome->has_on_complete = kind == 4 || kind == 5 || kind == 7;
 	if (outcome->has_on_complete)
 		options.on_complete = complete;
 	(void)queue_call_init(&request->call, &options);
+	if (kind >= 6 && stress_one_in(&dice, 2))
+		stress_check(queue_call_fd(&request->call) >= 0, "queue_call_fd");
 	rc = queue_push(requests, request);
 	if (rc < 0)
 		drop(request, QUEUE_DISCARDED, NULL);
@@ -315,6 +373,10 @@ call_once(struct caller *caller, struct outcome *outcome)
 		break;
 	case 5:
 		return;
+	case 6:
+	case 7:
+		rc = wait_at_descriptor(caller, request);
+		break;
 	default:
 		rc = queue_call_wait(&request->call, some_deadline());
 		break;
@@ -332,9 +394,12 @@ call(void *argument)
 	int i;
 
 	dice = stress_random_init(caller->stream);
+	caller->loop = epoll_create1(EPOLL_CLOEXEC);
+	stress_check(caller->loop >= 0, "epoll_create1: %d", errno);
 	stress_gate_pass(&gate, (unsigned)(callers_number + workers_number + 1));
 	for (i = 0; i < CALLS; i++)
 		call_once(caller, &caller->outcomes[i]);
+	(void)close(caller->loop);
 	(void)queue_impl_fetch_add32_acq_rel(&callers_done, 1); /* STRESS3 release */
 }
 
@@ -402,10 +467,15 @@ main(int argc, char **argv)
 		{"callers", &callers_number, NULL, "threads that call, up to 64"},
 		{"workers", &workers_number, NULL, "threads that answer, up to 64"},
 		{"capacity", &capacity, NULL, "requests that the queue between them holds"},
+		{"wait", NULL, &wait_name, "descriptor, or any"},
 		{NULL, NULL, NULL, NULL},
 	};
 
 	stress_begin(argc, argv, options);
+	if (strcmp(wait_name, "any") != 0 && strcmp(wait_name, "descriptor") != 0) {
+		fprintf(stderr, "no such wait: %s\n", wait_name);
+		return 2;
+	}
 	stress_check(callers_number - 1 < CALLERS_MAX && workers_number - 1 < CALLERS_MAX,
 		     "from 1 to %d", CALLERS_MAX);
 	while (stress_time_is_left())

@@ -3,10 +3,13 @@
  * queue_fd under many threads: consumers that wait for the descriptor only, by poll, by epoll level-
  * or edge-triggered, each with an epoll of its own or all with one, while producers push by all the
  * calls there are and others pop beside them, through empty and full, until the queue is closed.
+ * With --through topic the queue is a subscription's: the items are messages that are published,
+ * and its filter turns some away.
  *
  * What must hold: nobody waits beside an item; whoever is woken finds one, unless another was faster
- * or a system call came late, and those times are bounded; every item goes to exactly one; and when
- * all have left the descriptor is right.
+ * or a system call came late, and those times are bounded; every item goes to exactly one; every
+ * message is released once, and none comes that is not wanted; and when all have left the
+ * descriptor is right.
  */
 /* ARGS: --wait poll --policy abort */
 /* ARGS: --wait poll --policy block --capacity 1 */
@@ -17,8 +20,13 @@
 /* ARGS: --wait edge --policy discard --consumers 1 */
 /* ARGS: --wait shared-edge --policy block */
 /* ARGS: --wait shared-edge --policy caller-runs --capacity 2 */
-/* ARGS: --wait any --policy any --producers 16 --consumers 16 */
+/* ARGS: --wait shared-level --policy block */
+/* ARGS: --wait any --policy any --through any --producers 16 --consumers 16 */
+/* ARGS: --through topic --wait poll --policy abort --capacity 1 */
+/* ARGS: --through topic --wait level --policy discard-oldest */
+/* ARGS: --through topic --wait edge --policy block */
 #include <conveyor/queue.h>
+#include <conveyor/topic.h>
 
 #include "stress.h"
 
@@ -35,28 +43,45 @@
 #define BATCH 4
 #define PATIENCE 30000 /* ms that nobody has to wait for an item */
 
+enum through {
+	QUEUE,
+	TOPIC,
+	THROUGHS
+};
+
 enum wait {
 	POLL,
 	LEVEL,
 	EDGE,
+	SHARED_LEVEL,
 	SHARED_EDGE,
 	WAITS
 };
 
-static const char *const wait_names[] = {"poll", "level", "edge", "shared-edge"};
+static const char *const through_names[] = {"queue", "topic"};
+static const char *const wait_names[] = {"poll", "level", "edge", "shared-level", "shared-edge"};
 static const char *const policy_names[] = {"abort", "block", "caller-runs", "discard",
 					   "discard-oldest"};
 
 #define POLICIES 5
 
+/* Tags; the subscription asks for the first. */
+#define WANTED 1
+#define OTHER 2
+
 struct item {
+	struct queue_message message; /* first, so that one pointer is both */
 	uint64_t deadline;
 	uint32_t producer, number;
 	uint32_t taken;
+	uint32_t held; /* the message is somebody's */
+	bool is_unwanted;
 };
 
 struct round {
 	struct queue_bounded *queue;
+	struct queue_topic *topic; /* or NULL */
+	struct queue_subscription *subscription;
 	struct stress_gate gate;
 	uint64_t number;
 	enum wait wait;
@@ -74,14 +99,15 @@ struct party {
 	struct stress_random random;
 	uint32_t number;
 	uint32_t next[THREADS_MAX]; /* by producer: what must not come any more */
+	struct item noise;	    /* what a producer publishes that nobody wants */
 	int loop;
 	uint64_t wakes, vain;
 };
 
 static uint64_t given_capacity, given_producers, given_consumers;
-static int given_wait = -1, given_policy = -1;
+static int given_wait = -1, given_policy = -1, given_through;
 
-/* ---- Producers ------------------------------------------------------------------------------ */
+/* ---- Messages ------------------------------------------------------------------------------- */
 
 static void
 take(struct item *item)
@@ -90,6 +116,70 @@ take(struct item *item)
 
 	stress_check(before == 0, "item %u of %u twice", item->number, item->producer);
 }
+
+static void
+let_go(struct queue_message *message, void *context)
+{
+	struct item *item = context;
+	uint32_t before = queue_impl_fetch_add32_acq_rel(&item->held, UINT32_MAX);
+
+	stress_check(message == &item->message && before == 1, "item %u of %u released twice",
+		     item->number, item->producer);
+}
+
+static bool
+accepts(const struct queue_message *message, void *context)
+{
+	(void)context;
+	return !((const struct item *)message)->is_unwanted;
+}
+
+static void
+on_message_drop(struct queue_message *message, enum queue_reason reason, void *context)
+{
+	(void)reason, (void)context;
+	take((struct item *)message);
+}
+
+static struct queue_delivery
+publish(const struct round *round, struct item *item, uint64_t tags)
+{
+	struct queue_delivery delivery;
+	int rc;
+
+	item->held = 1;
+	queue_message_init(&item->message, let_go, item);
+	rc = queue_topic_publish_report(round->topic, &item->message, tags, &delivery);
+	stress_check(rc >= 0 && (uint64_t)rc == delivery.taken, "publish: %d", rc);
+	return delivery;
+}
+
+static void
+publish_noise(struct party *producer)
+{
+	struct item *item = &producer->noise;
+	struct queue_delivery delivery;
+
+	item->taken = 1;
+	item->is_unwanted = stress_one_in(&producer->random, 2);
+	delivery = publish(producer->round, item, item->is_unwanted ? WANTED : OTHER);
+	stress_check(delivery.filtered == 1 && item->held == 0, "not filtered");
+}
+
+/* 1 when the subscription, or on_drop, has it now; 0 when it is to be published again. */
+static int
+publish_somehow(struct party *producer, struct item *item)
+{
+	struct queue_delivery delivery;
+
+	if (stress_one_in(&producer->random, 4))
+		publish_noise(producer);
+	delivery = publish(producer->round, item,
+			   stress_one_in(&producer->random, 2) ? WANTED : WANTED | OTHER);
+	return (int)(delivery.taken + delivery.discarded);
+}
+
+/* ---- Producers ------------------------------------------------------------------------------ */
 
 static void
 on_drop(void *item, enum queue_reason reason, void *context)
@@ -117,6 +207,8 @@ push_somehow(struct party *producer, void **items, int n)
 {
 	struct queue_bounded *queue = producer->round->queue;
 
+	if (producer->round->topic)
+		return publish_somehow(producer, *items);
 	switch (stress_random_below(&producer->random, 4)) {
 	case 0:
 		return queue_push_n(queue, items, n);
@@ -152,13 +244,29 @@ produce(void *argument)
 	/* The last one: every item has gone somewhere. */
 	if (queue_impl_fetch_add32_acq_rel(&round->producing, UINT32_MAX) != 1)
 		return;
-	if (round->closes)
+	if (round->topic)
+		(void)(stress_one_in(&producer->random, 2)
+			       ? queue_topic_close(round->topic)
+			       : queue_subscription_close(round->subscription));
+	else if (round->closes)
 		(void)queue_close(round->queue);
 	for (i = 0; !round->closes && i < round->consumers; i++)
 		stress_check(queue_push_until(round->queue, NULL, QUEUE_NEVER) == 0, "last");
 }
 
 /* ---- Consumers ------------------------------------------------------------------------------ */
+
+static bool
+is_shared(enum wait wait)
+{
+	return wait == SHARED_LEVEL || wait == SHARED_EDGE;
+}
+
+static uint32_t
+events_of(enum wait wait)
+{
+	return wait == EDGE || wait == SHARED_EDGE ? EPOLLIN | EPOLLET : EPOLLIN;
+}
 
 static void
 arm(int loop, int operation, int number, uint32_t events)
@@ -191,7 +299,7 @@ wait_for_descriptor(struct party *consumer, int number)
 	} else {
 		struct epoll_event event;
 
-		rc = epoll_wait(round->wait == SHARED_EDGE ? round->shared_loop : consumer->loop,
+		rc = epoll_wait(is_shared(round->wait) ? round->shared_loop : consumer->loop,
 				&event, 1, PATIENCE);
 	}
 	stress_check(rc == 1, "asleep, depth %" PRIu64 ", state %" PRIx64,
@@ -219,6 +327,14 @@ pop_somehow(struct party *consumer, void **items)
 	}
 }
 
+static void
+receive(const struct round *round, struct item *item)
+{
+	take(item);
+	if (round->topic)
+		queue_message_release(&item->message);
+}
+
 /* False when the last item was among them. */
 static bool
 use(struct party *consumer, void **items, int n)
@@ -237,7 +353,7 @@ use(struct party *consumer, void **items, int n)
 			(void)queue_push_until(consumer->round->queue, NULL, QUEUE_NEVER);
 			continue;
 		}
-		take(item);
+		receive(consumer->round, item);
 		stress_check(item->number >= consumer->next[item->producer], "order");
 		consumer->next[item->producer] = item->number + 1;
 	}
@@ -257,7 +373,7 @@ consume(void *argument)
 	number = queue_fd(round->queue);
 	stress_check(number >= 0, "queue_fd");
 	if (round->wait == LEVEL || round->wait == EDGE)
-		consumer->loop = new_loop(number, drains ? EPOLLIN | EPOLLET : EPOLLIN);
+		consumer->loop = new_loop(number, events_of(round->wait));
 	for (;;) {
 		void *items[BATCH];
 		int n, got = 0;
@@ -297,7 +413,7 @@ interfere(void *argument)
 		if (queue_pop_until(round->queue, &item, deadline) != 0)
 			continue;
 		if (item)
-			take(item);
+			receive(round, item);
 		else
 			(void)queue_push_until(round->queue, item, QUEUE_NEVER);
 	}
@@ -316,8 +432,10 @@ check_at_rest(struct round *round, const struct party *consumers)
 	(void)queue_stats(round->queue, &stats);
 	stress_check(stats.depth == 0, "depth %" PRIu64, stats.depth);
 	stress_check(poll(&poll_for, 1, 0) == round->closes, "wrong at rest");
-	for (i = 0; i < round->producers * round->items; i++)
+	for (i = 0; i < round->producers * round->items; i++) {
 		stress_check(round->item[i].taken == 1, "item %u lost", i);
+		stress_check(round->item[i].held == 0, "item %u not released", i);
+	}
 	for (i = 0; i < round->consumers; i++) {
 		wakes += consumers[i].wakes;
 		vain += consumers[i].vain;
@@ -328,6 +446,37 @@ check_at_rest(struct round *round, const struct party *consumers)
 	/* And it is not turned for nothing. */
 	stress_check(calls <= 4 * (stats.pushed + stats.popped + wakes), "%" PRIu64 " calls",
 		     calls);
+}
+
+static void
+begin(struct round *round, const struct queue_options *options)
+{
+	const struct queue_subscription_options wants = {.capacity = options->capacity,
+							 .policy = options->policy,
+							 .any_of = WANTED,
+							 .accepts = accepts,
+							 .on_drop = on_message_drop};
+
+	if (round->topic) {
+		stress_check(queue_topic_subscribe(round->topic, &wants, &round->subscription) == 0,
+			     "subscribe");
+		round->queue = queue_subscription_queue(round->subscription);
+	} else {
+		stress_check(queue_create(&round->queue, options) == 0, "create");
+	}
+	if (is_shared(round->wait))
+		round->shared_loop = new_loop(queue_fd(round->queue), events_of(round->wait));
+}
+
+static void
+end(struct round *round)
+{
+	if (is_shared(round->wait))
+		(void)close(round->shared_loop);
+	if (round->topic)
+		stress_check(queue_topic_destroy(round->topic) == 0, "busy");
+	else
+		stress_check(queue_destroy(round->queue) == 0, "busy");
 }
 
 static void
@@ -347,6 +496,12 @@ play_round(uint64_t number)
 					  : (enum queue_policy)given_policy;
 	if (stress_one_in(&random, 4))
 		options.deadline_of = deadline_of;
+	if (given_through < 0 ? stress_one_in(&random, 2) : given_through == TOPIC) {
+		stress_check(queue_topic_create(&round.topic, NULL) == 0, "create");
+		/* There it is its consumer who runs a message. */
+		if (options.policy == QUEUE_CALLER_RUNS)
+			options.policy = QUEUE_BLOCK;
+	}
 	round.wait = given_wait < 0 ? (enum wait)stress_random_below(&random, WAITS)
 				    : (enum wait)given_wait;
 	round.producers = given_producers ? (uint32_t)given_producers
@@ -354,8 +509,9 @@ play_round(uint64_t number)
 	round.consumers = given_consumers ? (uint32_t)given_consumers
 					  : 1 + (uint32_t)stress_random_below(&random, 4);
 	/* Who leaves before the queue is drained may leave the others asleep, in edges' nature. */
-	round.closes = round.wait == EDGE || round.wait == SHARED_EDGE || options.deadline_of ||
-		       options.policy == QUEUE_DISCARD_OLDEST || stress_one_in(&random, 2);
+	round.closes = round.topic || round.wait == EDGE || round.wait == SHARED_EDGE ||
+		       options.deadline_of || options.policy == QUEUE_DISCARD_OLDEST ||
+		       stress_one_in(&random, 2);
 	round.producing = round.producers;
 	round.threads = round.producers + round.consumers + interferes;
 	round.items = ITEMS_MAX / 4 / round.producers;
@@ -368,10 +524,7 @@ play_round(uint64_t number)
 					    : queue_now() +
 						      stress_random_below(&random,
 									  10 * QUEUE_MILLISECOND)};
-	stress_check(queue_create(&round.queue, &options) == 0, "create");
-	if (round.wait == SHARED_EDGE)
-		round.shared_loop = new_loop(queue_fd(round.queue), EPOLLIN | EPOLLET);
-
+	begin(&round, &options);
 	for (i = 0; i < round.producers; i++) {
 		producers[i] = (struct party){.round = &round, .number = i};
 		producers[i].random = stress_random_init(number * 64 + i);
@@ -394,9 +547,7 @@ play_round(uint64_t number)
 	if (interferes)
 		stress_join(&interferer.thread);
 	check_at_rest(&round, consumers);
-	if (round.wait == SHARED_EDGE)
-		(void)close(round.shared_loop);
-	stress_check(queue_destroy(round.queue) == 0, "busy");
+	end(&round);
 }
 
 /* Its place in the list; -1 for "any", -2 when it is not there. */
@@ -412,9 +563,10 @@ place_of(const char *name, const char *const *names, int n)
 int
 main(int argc, char **argv)
 {
-	const char *wait_name = "any", *policy_name = "any";
+	const char *through_name = "queue", *wait_name = "any", *policy_name = "any";
 	const struct stress_option options[] = {
-		{"wait", NULL, &wait_name, "poll, level, edge, shared-edge or any"},
+		{"through", NULL, &through_name, "queue, topic or any"},
+		{"wait", NULL, &wait_name, "poll, level, edge, shared-level, shared-edge or any"},
 		{"policy", NULL, &policy_name, "abort, block, caller-runs, ..., or any"},
 		{"producers", &given_producers, NULL, "threads that push, up to 16 (0: any)"},
 		{"consumers", &given_consumers, NULL, "threads that pop, up to 16 (0: any)"},
@@ -424,10 +576,11 @@ main(int argc, char **argv)
 	uint64_t number = 0;
 
 	stress_begin(argc, argv, options);
+	given_through = place_of(through_name, through_names, THROUGHS);
 	given_wait = place_of(wait_name, wait_names, WAITS);
 	given_policy = place_of(policy_name, policy_names, POLICIES);
-	if (given_wait < -1 || given_policy < -1 || given_producers > THREADS_MAX ||
-	    given_consumers > THREADS_MAX) {
+	if (given_through < -1 || given_wait < -1 || given_policy < -1 ||
+	    given_producers > THREADS_MAX || given_consumers > THREADS_MAX) {
 		fprintf(stderr, "no such wait or policy, or too many threads\n");
 		return 2;
 	}
