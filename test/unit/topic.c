@@ -9,7 +9,10 @@
 #include <conveyor/pool.h>
 #include <conveyor/topic.h>
 
+#include "queue_impl.h"
+
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -1677,6 +1680,101 @@ Test(topic, the_predicate_may_end_another_subscription)
 }
 
 /*
+ * The queue of a subscription: its descriptor, and waiting for several.
+ */
+
+static struct queue_subscription *
+subscribe_to_tag(int bit)
+{
+	struct queue_subscription_options options = options_for(QUEUE_ABORT, 4);
+
+	options.any_of = BIT(bit);
+	return subscribe_with(&options);
+}
+
+static bool
+is_readable(const struct queue_subscription *subscription)
+{
+	struct pollfd poll_for = {.fd = queue_fd(queue_subscription_queue(subscription)),
+				  .events = POLLIN};
+
+	EXPECT(poll_for.fd >= 0);
+	return poll(&poll_for, 1, 0) == 1 && poll_for.revents == POLLIN;
+}
+
+Test(topic, the_descriptor_of_a_subscription_is_readable_exactly_while_a_pop_would_not_wait)
+{
+	struct queue_subscription *subscription, *other;
+	int i;
+
+	make_topic();
+	subscription = subscribe_to_tag(0);
+	other = subscribe_to_tag(1);
+	for (i = 0; i < 3; i++) {
+		EXPECT(!is_readable(subscription) && !is_readable(other));
+		/* What the filter turns away does not wake it. */
+		EXPECT(publish(1, BIT(1)) == 1);
+		EXPECT(!is_readable(subscription) && is_readable(other));
+		EXPECT(publish(2, BIT(0)) == 1 && publish(3, BIT(0)) == 1);
+		EXPECT(pop(subscription) == 2 && is_readable(subscription));
+		EXPECT(pop(subscription) == 3 && !is_readable(subscription));
+		EXPECT(pop(other) == 1);
+	}
+	cr_assert_eq(publish(1, BIT(0)), 1);
+	cr_assert_eq(queue_subscription_close(subscription), 0);
+	cr_assert_eq(pop(subscription), 1);
+	cr_assert(is_readable(subscription), "it is closed");
+	cr_assert_not(is_readable(other));
+	cr_assert_eq(pop(subscription), -EPIPE);
+	end(subscription);
+	cr_assert_eq(queue_topic_close(world.topic), 0);
+	cr_assert(is_readable(other));
+	finish();
+}
+
+Test(topic, select_tells_which_of_two_subscriptions_has_something)
+{
+	struct queue_subscription *first, *second;
+	struct queue_bounded *queues[2];
+	int index = -1;
+
+#define SELECT(deadline) queue_select(queues, 2, deadline, &index)
+	make_topic();
+	first = subscribe_to_tag(0);
+	second = subscribe_to_tag(1);
+	queues[0] = queue_subscription_queue(first);
+	queues[1] = queue_subscription_queue(second);
+	cr_assert_eq(SELECT(0), -ETIMEDOUT);
+	cr_assert_eq(publish(1, BIT(2)), 0);
+	cr_assert_eq(SELECT(0), -ETIMEDOUT);
+	cr_assert_eq(publish(2, BIT(1)), 1);
+	cr_assert(SELECT(QUEUE_NEVER) == 0 && index == 1);
+	cr_assert_eq(publish(3, BIT(0) | BIT(1)), 2);
+	cr_assert(SELECT(QUEUE_NEVER) == 0 && index == 0);
+	cr_assert(queue_select_fair(queues, 2, QUEUE_NEVER, &index) == 0 && index == 1);
+	cr_assert(queue_select_fair(queues, 2, QUEUE_NEVER, &index) == 0 && index == 0);
+	cr_assert_eq(pop(first), 3);
+	cr_assert(SELECT(QUEUE_NEVER) == 0 && index == 1);
+	/* Each ends on its own, and is left out then. */
+	cr_assert_eq(queue_subscription_close(first), 0);
+	cr_assert(SELECT(QUEUE_NEVER) == 0 && index == 0);
+	cr_assert_eq(pop(first), -EPIPE);
+	end(first);
+	queues[0] = NULL;
+	cr_assert(SELECT(QUEUE_NEVER) == 0 && index == 1);
+	cr_assert_eq(pop(second), 2);
+	cr_assert_eq(pop(second), 3);
+	cr_assert_eq(SELECT(0), -ETIMEDOUT);
+	cr_assert_eq(queue_topic_close(world.topic), 0);
+	cr_assert(SELECT(QUEUE_NEVER) == 0 && index == 1);
+	cr_assert_eq(pop(second), -EPIPE);
+	queues[1] = NULL;
+	cr_assert_eq(SELECT(QUEUE_NEVER), -EPIPE);
+#undef SELECT
+	finish();
+}
+
+/*
  * A pool's workers on a subscription.
  */
 
@@ -1875,6 +1973,80 @@ Test(topic, pop_waits_for_a_message, .timeout = 60)
 	cr_assert_eq(other.rc, 0);
 	cr_assert_eq(other.message, &news[1].message);
 	queue_message_release(other.message);
+	finish();
+}
+
+struct selecting {
+	pthread_t thread;
+	struct queue_bounded *queues[2];
+	int rc, index;
+};
+
+static void *
+select_on_other_thread(void *argument)
+{
+	struct selecting *selecting = argument;
+
+	selecting->index = -1;
+	selecting->rc = queue_select(selecting->queues, 2, QUEUE_NEVER, &selecting->index);
+	return NULL;
+}
+
+/* Until it waits at both, and, where that can be seen, has gone to sleep. */
+static void
+begin_to_select(struct selecting *selecting, struct queue_subscription *const *subscriptions)
+{
+	uint64_t sleeps = stats_of(subscriptions[1]).queue.waits;
+	int i;
+
+	for (i = 0; i < 2; i++)
+		selecting->queues[i] = queue_subscription_queue(subscriptions[i]);
+	EXPECT(pthread_create(&selecting->thread, NULL, select_on_other_thread, selecting) == 0);
+	EVENTUALLY(queue_impl_load_acq(&selecting->queues[1]->waiting_to_pop) == 1);
+	if (queue_impl_load32_rlx(&queue_impl_select_polls) == 0)
+		EVENTUALLY(stats_of(subscriptions[1]).queue.waits > sleeps ||
+			   queue_impl_load32_rlx(&queue_impl_select_polls) == 1);
+}
+
+Test(topic, a_publish_wakes_who_selects_among_subscriptions, .timeout = 60)
+{
+	struct queue_subscription *subscriptions[2];
+	struct selecting selecting;
+	int i;
+
+	make_topic();
+	subscriptions[0] = subscribe_to_tag(0);
+	subscriptions[1] = subscribe_to_tag(1);
+	for (i = 0; i < 20; i++) {
+		begin_to_select(&selecting, subscriptions);
+		/* Nobody wants that. */
+		EXPECT(publish(1, BIT(2)) == 0);
+		EXPECT(publish(2, BIT(i % 2)) == 1);
+		EXPECT(pthread_join(selecting.thread, NULL) == 0);
+		EXPECT(selecting.rc == 0 && selecting.index == i % 2);
+		EXPECT(pop(subscriptions[i % 2]) == 2);
+	}
+	finish();
+}
+
+Test(topic, a_subscription_that_somebody_selects_is_busy_and_wakes_him_when_it_ends, .timeout = 60)
+{
+	struct queue_subscription *subscriptions[2];
+	struct selecting selecting;
+	int rc;
+
+	make_topic();
+	subscriptions[0] = subscribe_to_tag(0);
+	subscriptions[1] = subscribe_to_tag(1);
+	begin_to_select(&selecting, subscriptions);
+	cr_assert_eq(queue_topic_destroy(world.topic), -EBUSY);
+	rc = queue_topic_unsubscribe(subscriptions[1]);
+	EXPECT(pthread_join(selecting.thread, NULL) == 0);
+	cr_assert(selecting.rc == 0 && selecting.index == 1);
+	/* He may have been quick. */
+	cr_assert(rc == -EBUSY || rc == 0, "%d", rc);
+	if (rc == -EBUSY)
+		end(subscriptions[1]);
 	finish();
 }
 
@@ -2203,6 +2375,33 @@ Test(topic, a_publisher_that_is_stopped_keeps_nobody_from_anything, .timeout = 6
 	finish();
 	cr_assert_eq(counting.blocks, 0);
 	cr_assert_eq(counting.bytes, 0);
+}
+
+Test(topic, destroy_tells_on_end_when_no_call_came_after_the_publisher_that_was_in_the_way,
+     .timeout = 60)
+{
+	struct queue_subscription_options options = options_for(QUEUE_ABORT, 4);
+	struct queue_subscription *stopping;
+	struct other other = {.rc = -1};
+
+	sem_init(&stop.reached, 0, 0);
+	sem_init(&stop.go, 0, 0);
+	make_topic();
+	options.accepts = stop_in_accepts;
+	options.on_end = note_stop_end;
+	stopping = subscribe_with(&options);
+	other.topic = world.topic;
+	other.message = fresh(1);
+	begin(&other, publish_and_stop);
+	while (sem_wait(&stop.reached) != 0)
+		continue;
+	end(stopping);
+	cr_assert_eq(stop.ends, 0, "it is being called");
+	sem_post(&stop.go);
+	join(&other);
+	cr_assert_eq(stop.ends, 0, "nobody was there to tell it");
+	finish();
+	cr_assert_eq(stop.ends, 1);
 }
 
 Test(topic, close_does_not_wait_for_a_publisher_that_is_stopped, .timeout = 60)
