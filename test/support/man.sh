@@ -62,13 +62,14 @@ extract()
 	}' "$1"
 }
 
-# try PROGRAM: compiles it as the manual tells a user to, and runs it.
+# try PROGRAM: compiles it as the manual tells a user to, and runs it, where it may leave what it
+# makes.
 try()
 {
 	# Words are meant to be split: limit is a list, machine may be nothing.
 	# shellcheck disable=SC2086,SC2154
 	gcc -Wall -Wextra -Werror -Iinclude $machine -pthread -o "${1%.c}" "$1" "$library" &&
-		$limit "${1%.c}"
+		(cd "$work" && $limit "./$(basename "${1%.c}")")
 }
 
 for page in man/*.[37]; do
