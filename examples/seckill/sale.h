@@ -154,6 +154,8 @@ struct order {
 	uint64_t id; /* 0: the database gives it one */
 	uint64_t user;
 	uint32_t item, quantity;
+	bool suspect;	    /* its user is one of those to be looked at more closely */
+	bool near_end;	    /* of its item a tenth of the stock, or less, was left */
 	struct order *next; /* among those that could not be stored */
 };
 

@@ -21,9 +21,13 @@
 static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS runs (run INTEGER PRIMARY KEY, mode TEXT);"
 	"CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, run INTEGER, user INTEGER,"
-	" item INTEGER, quantity INTEGER);";
+	" item INTEGER, quantity INTEGER);"
+	/* Of few orders: whom they concern, besides those whom all do. */
+	"CREATE TABLE IF NOT EXISTS remarks (id INTEGER PRIMARY KEY, suspect INTEGER,"
+	" near_end INTEGER);";
 
 #define INSERT_ORDER "INSERT INTO orders (run, user, item, quantity, id) VALUES (?, ?, ?, ?, ?)"
+#define INSERT_REMARK "INSERT OR REPLACE INTO remarks (id, suspect, near_end) VALUES (?, ?, ?)"
 
 /* What the threads say. When the disk is full these go to memory, as TEMP tables. */
 #define SUMS(temporary)                                                                            \
@@ -108,7 +112,8 @@ make_tables(struct store *store, uint64_t pages)
 	    (pages > 0 && execute(store, limit)) ||
 	    sqlite3_prepare_v2(store->db, INSERT_ORDER, -1, &store->insert, NULL) ||
 	    sqlite3_prepare_v2(store->db, INSERT_ORDER " ON CONFLICT (id) DO NOTHING", -1,
-			       &store->insert_once, NULL))
+			       &store->insert_once, NULL) ||
+	    sqlite3_prepare_v2(store->db, INSERT_REMARK, -1, &store->insert_remark, NULL))
 		return complain_about_database(store);
 	return 0;
 }
@@ -168,6 +173,7 @@ store_close(struct store *store)
 {
 	(void)sqlite3_finalize(store->insert);
 	(void)sqlite3_finalize(store->insert_once);
+	(void)sqlite3_finalize(store->insert_remark);
 	(void)sqlite3_close(store->db);
 	(void)pthread_mutex_destroy(&store->lock);
 	free(store);
@@ -254,6 +260,21 @@ store_free_id(struct store *store)
 	return id < 1 ? 0 : (uint64_t)id;
 }
 
+/* Reset at once: like that of an order it would keep the transaction open. */
+static int
+insert_remark(struct store *store, const struct order *order)
+{
+	sqlite3_stmt *insert = store->insert_remark;
+	int rc;
+
+	(void)sqlite3_bind_int64(insert, 1, (sqlite3_int64)order->id);
+	(void)sqlite3_bind_int(insert, 2, order->suspect);
+	(void)sqlite3_bind_int(insert, 3, order->near_end);
+	rc = sqlite3_step(insert);
+	(void)sqlite3_reset(insert);
+	return rc == SQLITE_DONE ? 0 : -1;
+}
+
 static int
 insert_order(struct store *store, sqlite3_stmt *insert, const struct order *order)
 {
@@ -266,10 +287,12 @@ insert_order(struct store *store, sqlite3_stmt *insert, const struct order *orde
 		(void)sqlite3_bind_int64(insert, 5, (sqlite3_int64)order->id);
 	else
 		(void)sqlite3_bind_null(insert, 5);
-	return sqlite3_step(insert) == SQLITE_DONE ? 0 : -1;
+	if (sqlite3_step(insert) != SQLITE_DONE)
+		return -1;
+	return order->suspect || order->near_end ? insert_remark(store, order) : 0;
 }
 
-/* With the lock held. How many became new rows; -1: none. */
+/* With the lock held. How many became new rows, their remarks included; -1: none. */
 static int
 store_transaction(struct store *store, sqlite3_stmt *insert, struct order *const *orders, int n)
 {

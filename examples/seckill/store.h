@@ -11,7 +11,7 @@
 struct store {
 	const char *path;
 	sqlite3 *db;
-	sqlite3_stmt *insert, *insert_once;
+	sqlite3_stmt *insert, *insert_once, *insert_remark;
 	long long run;
 	pthread_mutex_t lock; /* in mode sync all gateways store */
 	atomic_bool failed;

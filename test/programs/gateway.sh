@@ -3,13 +3,13 @@
 #
 # gateway.sh: the flash sale's service, as its users, its operator and the network treat it. Prints
 # "ok NAME" or "not ok NAME" for each case; exits 1 when one of them failed. In the environment:
-# GATEWAY, the program's path; BUILD, a directory to write into; CC, a compiler. The last two are
-# optional.
+# GATEWAY, the program's path; SECKILL, that of the flash sale without HTTP, which can do the same sums;
+# BUILD, a directory to write into; CC, a compiler. The last two are optional.
 set -u
 # All of it is between this machine and itself.
 unset http_proxy HTTP_PROXY all_proxy ALL_PROXY
 
-: "${GATEWAY:?the path of the program}"
+: "${GATEWAY:?the path of the program}" "${SECKILL:?the path of the flash sale without HTTP}"
 # shellcheck source=test/support/cases.sh
 . test/support/cases.sh
 service=
@@ -754,6 +754,56 @@ impatient()
 	is_over "$service"
 }
 
+# Each misses nothing but what it has a reason to, by the rows; the topic's own sum is right in all of
+# these.
+subscribers_that_miss_orders()
+{
+	start --stock 400
+	for user in 1001 1002 1003 1004; do
+		buy "user=$user&item=1&quantity=3"
+	done
+	# The last of them when less than a tenth of the stock is left.
+	buy_all 380
+	is 'who was sold' "$(codes 200)" 380
+	shows seckill_stored_total 384
+	stops_well
+	near_end=$(ask "$work/db" 'SELECT total(near_end) FROM remarks')
+	is_from 'orders near the end' "${near_end%.0}" 20 40
+	for one in payment risk sms analytics writer; do
+		misses $one filtered
+	done
+	for one in payment writer; do
+		misses $one refused
+	done
+	tampered "DELETE FROM subscriptions WHERE name = 'risk'" 'risk has said nothing'
+	# Of what is stored with an order, too.
+	tampered 'DELETE FROM remarks WHERE suspect' 'risk was to get'
+	tampered 'DELETE FROM remarks WHERE near_end' 'analytics was to get'
+	tampered 'UPDATE orders SET quantity = 1' 'analytics was to get'
+}
+
+# misses SUBSCRIBER REASON: nine orders.
+misses()
+{
+	tampered "UPDATE subscriptions SET delivered = delivered - 9, seen = seen - 9, $2 = $2 + 9
+		WHERE name = '$1'" "$1 was to get"
+}
+
+# tampered SQL WORDS: with a copy of the database; the sums notice, and those without it are right.
+tampered()
+{
+	cp "$work/db" "$work/copy"
+	"$SECKILL" --reconcile "$work/copy" >"$out" 2>"$err" || because 'the sums are wrong already'
+	last_line_has 'reconciled: ok'
+	ask "$work/copy" "$1" || because 'it could not be tampered with'
+	status=0
+	"$SECKILL" --reconcile "$work/copy" >"$out" 2>"$err" || status=$?
+	exits 1
+	last_line_has 'reconciled: MISMATCH'
+	last_line_has "$2"
+	rm -f "$work/copy" "$work/copy-wal" "$work/copy-shm"
+}
+
 # ---- The operator -------------------------------------------------------------------------------
 
 # workers NUMBER: by what it says, and by its threads.
@@ -972,8 +1022,8 @@ demo_stores()
 	more seckill_stored_total 0
 }
 
-# One purchase that wrk does not know of, and an order taken out of the database; both have to be
-# done before the load ends.
+# One purchase that wrk does not know of, an order taken out of the database, and others that
+# become larger there, so that they concern more; all has to be done before the load ends.
 demo_notices_tampering()
 {
 	demo --seconds 8
@@ -982,11 +1032,16 @@ demo_notices_tampering()
 	buy 'user=1&item=1'
 	ask "$work/tmp/"*/db 'DELETE FROM orders WHERE id = (SELECT min(id) FROM orders)' ||
 		because 'it could not be tampered with'
+	ask "$work/tmp/"*/db 'UPDATE orders SET quantity = 4 WHERE quantity = 1' ||
+		because 'it could not be tampered with again'
 	demo_ends
 	exits 1
 	last_line_has 'reconciled: MISMATCH'
 	last_line_has 'wrk sent'
 	last_line_has 'stored'
+	for one in payment risk sms analytics writer; do
+		last_line_has "; $one was to get"
+	done
 }
 
 # refused_by_demo MESSAGE OPTION...: in one line, and before anything is started.
@@ -1130,6 +1185,7 @@ try 'who was timed out after the stock was taken is not sold' who_was_timed_out_
 	--stock-us 200000
 try 'who was timed out may come again' who_was_timed_out_may_come_again
 try 'a stuck subscriber hurts nobody, and a second signal ends it' a_stuck_subscriber_hurts_nobody
+try 'subscribers that miss orders are noticed' subscribers_that_miss_orders
 try 'workers come and go under load' workers_come_and_go
 try 'bursts from inside' bursts
 try 'the operator comes in from this machine only' admin_is_for_this_machine
