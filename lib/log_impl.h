@@ -74,7 +74,7 @@ struct queue_log {
 	const struct queue_impl_disk *disk;
 	struct queue_log_options options;
 	int directory, lock_file;
-	uint64_t segment;    /* positions in each new segment; messages leave one to other records */
+	uint64_t segment; /* positions in each new segment; messages leave one to other records */
 	uint64_t first_base; /* the one that was last when it was opened, */
 	uint64_t first_end;
 	uint64_t first_salt; /* and its salt */
