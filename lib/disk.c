@@ -67,7 +67,8 @@ sync_parent(const char *path)
 	size_t length = strlen(path);
 	int file, rc;
 
-	while (length > 0 && path[length - 1] == '/')
+	/* The root is in itself. */
+	while (length > 1 && path[length - 1] == '/')
 		length--;
 	while (length > 0 && path[length - 1] != '/')
 		length--;

@@ -342,12 +342,11 @@ queue_log_length_max(const struct queue_log *log)
 	return most - QUEUE_IMPL_LOG_RECORD;
 }
 
-/* The committer has taken up what was asked for, and it is durable. */
+/* The committer has taken up what was asked for, and it is durable, or was refused. */
 static bool
 is_synced(struct queue_log *log, uint64_t ticket)
 {
 	return queue_impl_load_acq(&log->synced_ticket) >= ticket ||
-	       queue_impl_load_acq(&log->refused_ticket) >= ticket ||
 	       queue_impl_load32_acq(&log->failed);
 }
 

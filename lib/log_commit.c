@@ -419,12 +419,13 @@ write_all_readers(struct queue_log *log, bool is_closing)
 	int rc = write_readers(log, has_ticket(log) || is_closing);
 
 	if (is_closing)
-		log->close_error = rc == -EBUSY ? 0 : rc;
+		log->close_error = rc;
 	if (!has_ticket(log) || log->ticket_end != UINT64_MAX)
 		return;
 	if (rc == 0)
 		log->ticket_end = queue_impl_load_acq(&log->tail);
-	if (rc != 0 && rc != -EAGAIN && rc != -EBUSY) {
+	/* Given back at once: it waits for nothing. */
+	if (rc != 0 && rc != -EAGAIN) {
 		queue_impl_store_rel(&log->refused_ticket, log->taken_ticket);
 		log->ticket_end = 0;
 	}

@@ -764,8 +764,11 @@ pass_baton(struct queue_bounded *queue, struct queue_impl_event *event)
 	if (!queue_impl_event_is_counted(event))
 		return;
 	queue_impl_event_order(event); /* WAIT1 waiter */
-	/* An error, or an item in the log, is something to wake up for as well. */
-	if (queue->spill && event == &queue->not_empty) {
+	/*
+	 * With a log only pops wait. An error, or an item in the log, is something to wake up for as
+	 * well.
+	 */
+	if (queue->spill) {
 		if (queue_impl_is_ready(queue))
 			queue_impl_event_notify(event);
 		return;

@@ -148,6 +148,7 @@ Test(log, a_directory_that_cannot_be_synced, .timeout = 120)
 Test(log, a_file_that_cannot_be_made_or_renamed, .timeout = 120)
 {
 	fail_each('o', true, ENOSPC);
+	fail_each('O', false, EIO);
 	fail_each('r', false, EIO);
 	fail_each('r', true, EACCES);
 	fail_each('u', true, EACCES);
@@ -226,9 +227,9 @@ make_ruin(void)
 		bytes[20000] ^= 1;
 		disk_spoil(disk, name, bytes, sizeof bytes, 0);
 		if (i == 3)
-			disk_remove(disk, name);
-		if (i == 4)
 			disk_truncate(disk, name, SIZE / 2);
+		if (i == 4)
+			disk_remove(disk, name);
 	}
 	/* The readers of each file are said at its beginning. */
 	for (uint64_t i = 6; i < 16; i++) {
@@ -276,11 +277,11 @@ count(struct disk *disk, const struct queue_log_options *options)
 }
 
 /* Whatever fails while it is mended, the next one mends the rest, and no message is lost by it. */
-Test(log, mending_fails_anywhere_and_is_done_by_the_next, .timeout = 120)
+static void
+mend(struct disk *ruin, const struct queue_log_options *options, const char *kinds)
 {
-	static const char kinds[] = "LOZRwsdruo";
-	struct disk *ruin = make_ruin(), *disk = disk_crash(ruin, DISK_LOSE_NONE, 0);
-	int all = count(disk, &salvaging), n;
+	struct disk *disk = disk_crash(ruin, DISK_LOSE_NONE, 0);
+	int all = count(disk, options), n;
 	uint64_t times;
 
 	cr_assert_gt(all, 100, "%d", all);
@@ -289,14 +290,14 @@ Test(log, mending_fails_anywhere_and_is_done_by_the_next, .timeout = 120)
 		for (uint64_t nth = 0;; nth++) {
 			disk = disk_crash(ruin, DISK_LOSE_NONE, 0);
 			disk_fail(disk, kinds[kind], (int64_t)nth, false, EIO);
-			n = count(disk, &salvaging);
+			n = count(disk, options);
 			cr_assert(n == all || n == -EIO, "%c %d: %d of %d", kinds[kind], (int)nth,
 				  n, all);
 			times = disk_count(disk, kinds[kind]);
 			disk_fail(disk, kinds[kind], -1, false, 0);
 			if (n < 0) {
 				/* It was in the middle of it, or had read some and acknowledged them. */
-				n = count(disk, &salvaging);
+				n = count(disk, options);
 				cr_assert_geq(n, 0, "%c %d: %d", kinds[kind], (int)nth, n);
 			}
 			disk_free(disk);
@@ -304,6 +305,33 @@ Test(log, mending_fails_anywhere_and_is_done_by_the_next, .timeout = 120)
 				break;
 		}
 	disk_free(ruin);
+}
+
+Test(log, mending_fails_anywhere_and_is_done_by_the_next, .timeout = 120)
+{
+	mend(make_ruin(), &salvaging, "LOZRwsdruo");
+}
+
+/* A file that is read in pieces, with a message, and damage, that go over the end of one. */
+Test(log, reading_a_large_file_fails_anywhere, .timeout = 120)
+{
+	static const struct queue_log_options large = {.segment_size = 10 * SIZE,
+						       .staging_size = 4 * SIZE,
+						       .flags = QUEUE_LOG_SALVAGE};
+	static unsigned char rubbish[80000];
+	struct disk *disk = disk_new();
+	struct queue_log *log = NULL;
+	char text[LONGEST];
+
+	cr_assert_eq(queue_impl_log_open(&log, "log", &large, disk_table(disk)), 0);
+	for (int i = 0; i < MESSAGES; i++) {
+		(void)content(text, i);
+		cr_assert_eq(queue_log_append_async(log, text, sizeof text, NULL), 0);
+	}
+	cr_assert_eq(queue_log_close(log), 0);
+	memset(rubbish, 0x5a, sizeof rubbish);
+	disk_spoil(disk, "0000000000000000.log", rubbish, sizeof rubbish, 450000);
+	mend(disk, &large, "R");
 }
 
 Test(log, memory_runs_out_while_it_is_mended, .timeout = 120)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FILES 64
+#define FILES 96
 #define OPEN_FILES 256
 #define NAME 64
 #define SECTOR 512

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -28,13 +29,17 @@ static struct {
 	long most;	/* bytes of a read or write; 0: all */
 	int calls;
 	bool is_empty; /* they do nothing, and say so */
+	ino_t synced;  /* the last directory that was to last */
 } watch;
 
 static long
 on_syscall(long number, const long *arguments)
 {
+	struct stat file;
 	long fewer[6];
 
+	if (number == SYS_fsync && fstat((int)arguments[0], &file) == 0)
+		watch.synced = file.st_ino;
 	if (number != watch.number)
 		return real_syscall(number, arguments);
 	watch.calls++;
@@ -274,6 +279,15 @@ Test(disk, asks_for_what_is_to_last)
 	remove_directory(directory);
 }
 
+static ino_t
+inode_of(const char *name)
+{
+	struct stat file;
+
+	cr_assert_eq(stat(name, &file), 0);
+	return file.st_ino;
+}
+
 /* The directory's own name has to last as well, also when somebody else has just made it. */
 Test(disk, a_directory_is_made_to_last)
 {
@@ -289,6 +303,7 @@ Test(disk, a_directory_is_made_to_last)
 		watch_calls(SYS_fsync, 0, 0, 0);
 		directory = disk->open_directory(NULL, longer, true);
 		cr_assert_geq(directory, 0);
+		cr_assert_eq(watch.synced, inode_of("/tmp"));
 		cr_assert_eq(count_calls(), 1);
 		disk->close(NULL, directory);
 	}
@@ -310,6 +325,23 @@ Test(disk, a_directory_is_made_to_last)
 	remove_directory(directory);
 }
 
+/* The one directory that is in no other. */
+Test(disk, the_root_is_made_to_last_in_itself)
+{
+	int outer = make_directory();
+
+	cr_assert_eq(chdir(path), 0);
+	for (int slashes = 1; slashes <= 2; slashes++) {
+		int root = disk->open_directory(NULL, slashes == 1 ? "/" : "//", true);
+
+		cr_assert_geq(root, 0, "%d", root);
+		cr_assert_eq(watch.synced, inode_of("/"));
+		disk->close(NULL, root);
+	}
+	cr_assert_eq(chdir("/"), 0);
+	remove_directory(outer);
+}
+
 Test(disk, a_directory_can_be_named_from_where_we_are)
 {
 	int outer = make_directory(), inner;
@@ -317,6 +349,7 @@ Test(disk, a_directory_can_be_named_from_where_we_are)
 	cr_assert_eq(chdir(path), 0);
 	inner = disk->open_directory(NULL, "inner", true);
 	cr_assert_geq(inner, 0);
+	cr_assert_eq(watch.synced, inode_of("."));
 	disk->close(NULL, inner);
 	cr_assert_eq(rmdir("inner"), 0);
 	/* Longer than any path. */

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define PATIENCE 20000 /* milliseconds */
@@ -98,6 +99,7 @@ expect_nothing(struct queue_log_reader *reader)
 
 Test(log, refuses_what_is_not_valid_and_leaves_out_alone)
 {
+	static const struct queue_allocator none = {0};
 	static const struct queue_log_options wrong[] = {
 		{.sync = (enum queue_log_sync)4},
 		{.sync = QUEUE_LOG_INTERVAL},
@@ -108,6 +110,8 @@ Test(log, refuses_what_is_not_valid_and_leaves_out_alone)
 		{.segment_size = QUEUE_LOG_SEGMENT_MAX + 4096},
 		{.staging_size = 4 * SIZE / 2},
 		{.staging_size = 4 * SIZE + 4096},
+		{.staging_size = UINT64_C(2) << 30},
+		{.allocator = &none},
 	};
 	struct queue_log *untouched = (void *)&damages, *log = untouched;
 	struct disk *disk = disk_new();
@@ -230,6 +234,33 @@ Test(log, is_there_after_it_was_closed_and_opened)
 	disk_free(disk);
 }
 
+/* So many bytes long. */
+static void
+make_file(struct disk *disk, const char *name, uint64_t size)
+{
+	const struct queue_impl_disk *table = disk_table(disk);
+	int file = table->open(table->context, 0, name, QUEUE_IMPL_DISK_CREATE);
+
+	cr_assert_geq(file, 0);
+	if (size > 0)
+		cr_assert_eq(table->write(table->context, file, "", 1, size - 1), 0);
+	table->close(table->context, file);
+	cr_assert_eq(table->sync_directory(table->context, 0), 0);
+}
+
+/* No file is being made then: what is done to the disk next is the committer's, or a reader's. */
+static void
+await_spares(struct queue_log *log)
+{
+	uint64_t end = queue_after_ms(PATIENCE);
+	struct queue_log_stats stats;
+
+	do
+		queue_log_stats(log, &stats);
+	while (stats.spares < 2 && queue_now() < end);
+	cr_assert_geq(stats.spares, 2);
+}
+
 Test(log, is_open_once)
 {
 	struct queue_log_options options = small;
@@ -237,6 +268,9 @@ Test(log, is_open_once)
 	struct queue_log *log = NULL, *second = NULL;
 
 	options.flags = QUEUE_LOG_NO_CREATE;
+	cr_assert_eq(queue_impl_log_open(&log, "log", &options, disk_table(disk)), -ENOENT);
+	/* Who made the directory came no further. */
+	make_file(disk, "lock", 0);
 	cr_assert_eq(queue_impl_log_open(&log, "log", &options, disk_table(disk)), -ENOENT);
 	log = open_log(disk, &small);
 	cr_assert_eq(queue_impl_log_open(&second, "log", &small, disk_table(disk)), -EBUSY);
@@ -738,8 +772,10 @@ append_soon(struct queue_log *log, const void *data, size_t length)
 	cr_assert_eq(rc, 0, "%d", rc);
 }
 
-Test(log, a_full_disk_refuses_and_can_be_drained)
+static void
+fill_and_drain(enum queue_log_sync sync)
 {
+	struct queue_log_options options = small;
 	struct disk *disk = disk_new();
 	struct queue_log *log;
 	struct queue_log_reader *reader;
@@ -750,7 +786,8 @@ Test(log, a_full_disk_refuses_and_can_be_drained)
 
 	/* Room for three files. */
 	disk_limit(disk, 3 * SIZE + 100);
-	log = open_log(disk, &small);
+	options.sync = sync;
+	log = open_log(disk, &options);
 	reader = open_reader(log, "a", NULL);
 	while ((rc = queue_log_append(log, text, sizeof text, NULL)) == 0)
 		n++;
@@ -768,6 +805,12 @@ Test(log, a_full_disk_refuses_and_can_be_drained)
 	cr_assert_eq(queue_log_read(reader, &message, buffer, sizeof buffer, 0), 0);
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
+}
+
+Test(log, a_full_disk_refuses_and_can_be_drained)
+{
+	fill_and_drain(QUEUE_LOG_BATCH);
+	fill_and_drain(QUEUE_LOG_NONE);
 }
 
 Test(log, keeps_no_more_than_so_many_bytes)
@@ -817,10 +860,23 @@ Test(log, a_later_version_is_refused)
 	memset(bytes + 12, 0, 4);
 	crc = queue_impl_crc32c(0, bytes, 56);
 	memcpy(bytes + 12, &crc, 4);
-	disk_spoil(disk, FIRST, bytes, sizeof bytes, 0);
 	options.flags = QUEUE_LOG_SALVAGE;
-	cr_assert_eq(queue_impl_log_open(&log, "log", &small, disk_table(disk)), -ENOTSUP);
-	cr_assert_eq(queue_impl_log_open(&log, "log", &options, disk_table(disk)), -ENOTSUP);
+	/* Also when one of the two is damaged. */
+	for (uint64_t at = 0; at <= QUEUE_IMPL_LOG_HEADER_AGAIN; at += QUEUE_IMPL_LOG_HEADER_AGAIN)
+		for (int damaged = 0; damaged < 2; damaged++) {
+			struct disk *later = disk_crash(disk, DISK_LOSE_NONE, 0);
+
+			if (damaged)
+				disk_spoil(later, FIRST, "x", 1,
+					   QUEUE_IMPL_LOG_HEADER_AGAIN - at + 20);
+			disk_spoil(later, FIRST, bytes, 56, at);
+			cr_assert_eq(queue_impl_log_open(&log, "log", &small, disk_table(later)),
+				     -ENOTSUP);
+			cr_assert_eq(queue_impl_log_open(&log, "log", &options, disk_table(later)),
+				     -ENOTSUP);
+			disk_free(later);
+		}
+	cr_assert_eq(n_damages, 0);
 	disk_free(disk);
 }
 
@@ -1182,20 +1238,29 @@ Test(log, a_sync_that_has_to_wait_does_not_keep_a_processor_busy, .timeout = 60)
 /* Some disks say only when a file is synced that there is no room for it. */
 Test(log, a_disk_that_is_full_when_a_file_is_synced_refuses)
 {
-	struct disk *disk = disk_new();
-	struct queue_log_stats stats;
-	struct queue_log *log;
+	static const struct {
+		int error, refusal;
+	} ways[] = {{ENOSPC, -ENOSPC}, {EDQUOT, -ENOSPC}, {EIO, -EIO}};
 
-	/* The first file, and its header; then those that are made ready. */
-	disk_fail(disk, 's', 2, true, ENOSPC);
-	log = open_log(disk, &small);
-	cr_assert_eq(queue_log_append(log, "one", 3, NULL), -ENOSPC);
-	queue_log_stats(log, &stats);
-	cr_assert_eq(stats.failed, 0);
-	disk_fail(disk, 's', -1, false, 0);
-	append_soon(log, "one", 3);
-	cr_assert_eq(queue_log_close(log), 0);
-	disk_free(disk);
+	for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+		struct disk *disk = disk_new();
+		struct queue_log_stats stats;
+		struct queue_log *log;
+
+		/* The first file, and its header; then those that are made ready. */
+		disk_fail(disk, 's', 2, true, ways[i].error);
+		log = open_log(disk, &small);
+		cr_assert_eq(queue_log_append(log, "one", 3, NULL), ways[i].refusal, "%d",
+			     ways[i].error);
+		queue_log_stats(log, &stats);
+		cr_assert_eq(stats.failed, 0);
+		disk_fail(disk, 's', -1, false, 0);
+		/* It is tried again every second. */
+		if (i == 0)
+			append_soon(log, "one", 3);
+		cr_assert_eq(queue_log_close(log), 0);
+		disk_free(disk);
+	}
 }
 
 static uint64_t
@@ -1842,6 +1907,445 @@ Test(log, a_reader_begins_at_a_time_in_one_of_many_files)
 		cr_assert_geq(message.position, before);
 	} while (message.length == 0);
 	cr_assert_eq(message.position, positions[0]);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log, an_append_that_waits_for_room_is_told_when_the_log_fails)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log *log;
+	pthread_t thread;
+	void *failed;
+
+	options.segment_size = 8 * SIZE;
+	options.on_durable = hold;
+	log = open_log(disk, &options);
+	await_spares(log);
+	queue_impl_store32_rel(&holding, 1);
+	cr_assert_eq(pthread_create(&thread, NULL, append_numbers, log), 0);
+	while (queue_impl_load32_acq(&log->waiting) == 0)
+		usleep(100);
+	disk_fail(disk, 'w', 0, false, EIO);
+	queue_impl_store32_rel(&holding, 0);
+	cr_assert_eq(pthread_join(thread, &failed), 0);
+	cr_assert_eq(failed, log);
+	cr_assert_eq(queue_log_close(log), -EIO);
+	disk_free(disk);
+}
+
+Test(log, an_append_that_is_not_synced_is_told_when_it_is_not_written)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log *log;
+
+	options.sync = QUEUE_LOG_NONE;
+	log = open_log(disk, &options);
+	await_spares(log);
+	disk_fail(disk, 'w', 0, false, EIO);
+	cr_assert_eq(queue_log_append(log, "one", 3, NULL), -EIO);
+	cr_assert_eq(queue_log_close(log), -EIO);
+	disk_free(disk);
+}
+
+Test(log, without_a_descriptor_all_else_works)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct rlimit before, none;
+	uint64_t position;
+
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = 0;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	cr_assert_lt(queue_log_fd(log), 0);
+	position = append(log, "one");
+	cr_assert_gt(queue_log_fd_clear(log), position);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	cr_assert_geq(queue_log_fd(log), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+Test(log, an_interval_that_never_ends_leaves_it_to_the_user)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log *log;
+	uint64_t position;
+
+	options.sync = QUEUE_LOG_INTERVAL;
+	options.interval = QUEUE_NEVER;
+	log = open_log(disk, &options);
+	position = append(log, "one");
+	cr_assert_eq(queue_log_wait(log, position, queue_after_ms(5)), -ETIMEDOUT);
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	cr_assert_eq(queue_log_wait(log, position, 0), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* With files and memory of 256 KiB, and the committer held behind the first 100 KiB. */
+static struct queue_log *
+open_and_hold(struct disk *disk)
+{
+	struct queue_log_options options = small;
+	struct queue_log *log;
+	char text[1000] = {0};
+
+	options.segment_size = 4 * SIZE;
+	options.on_durable = hold;
+	log = open_log(disk, &options);
+	await_spares(log);
+	for (int i = 0; i < 100; i++)
+		cr_assert_eq(queue_log_append_async(log, text, sizeof text, NULL), 0);
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	queue_impl_store32_rel(&holding, 1);
+	cr_assert_eq(queue_log_append_async(log, "held", 4, NULL), 0);
+	while (queue_impl_load32_acq(&holding) == 1)
+		usleep(100);
+	return log;
+}
+
+/* All memory that there is for messages: how many. */
+static int
+fill_memory(struct queue_log *log)
+{
+	char text[1000] = {0};
+	int n = 0, rc;
+
+	while ((rc = queue_impl_log_try_append(log, text, sizeof text, NULL)) == 0)
+		n++;
+	cr_assert_eq(rc, -EAGAIN, "%d", rc);
+	return n;
+}
+
+static void *
+sync_log(void *log)
+{
+	return (void *)(intptr_t)queue_log_sync(log, QUEUE_NEVER);
+}
+
+/*
+ * What many readers have acknowledged does not fit into the memory that is left, neither for a sync,
+ * nor when all of them are written again in the second file: it takes several batches.
+ */
+Test(log, what_readers_have_acknowledged_is_written_as_memory_becomes_free)
+{
+	enum {
+		READERS = 12,
+		N = 900
+	};
+	struct disk *disk = disk_new();
+	struct queue_log_options options = small;
+	struct queue_log *log;
+	struct queue_log_reader *readers[READERS];
+	static struct queue_log_message messages[N];
+	static char buffer[N * 8 + 101 * 1000];
+	static uint64_t positions[N];
+	uint64_t tickets;
+	pthread_t thread;
+	char name[32];
+	void *rc;
+
+	options.segment_size = 4 * SIZE;
+	log = open_log(disk, &options);
+	for (int i = 0; i < N; i++)
+		cr_assert_eq(queue_log_append_async(log, "x", 1, &positions[i]), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_and_hold(disk);
+	for (int i = 0; i < READERS; i++) {
+		(void)snprintf(name, sizeof name, "reader %d", i);
+		readers[i] = open_reader(log, name, NULL);
+		cr_assert_eq(queue_log_read_n(readers[i], messages, N, buffer, sizeof buffer, 0),
+			     N);
+		for (int k = 1; k < N; k += 2)
+			cr_assert_eq(queue_log_ack(readers[i], positions[k]), 0);
+	}
+	cr_assert_gt(fill_memory(log), 200);
+	/* The next file has been begun, */
+	cr_assert_gt(queue_impl_load_acq(&log->tail), 4 * SIZE);
+	tickets = queue_impl_load_acq(&log->wanted_ticket);
+	cr_assert_eq(pthread_create(&thread, NULL, sync_log, log), 0);
+	while (queue_impl_load_acq(&log->wanted_ticket) == tickets)
+		usleep(100);
+	queue_impl_store32_rel(&holding, 0);
+	cr_assert_eq(pthread_join(thread, &rc), 0);
+	cr_assert_eq((intptr_t)rc, 0);
+	/* and what is synced is there when the machine stops. */
+	log = crash(&disk, log);
+	for (int i = 0; i < READERS; i++) {
+		(void)snprintf(name, sizeof name, "reader %d", i);
+		readers[i] = open_reader(log, name, NULL);
+		cr_assert_eq(queue_log_read_n(readers[i], messages, N / 2, buffer, sizeof buffer,
+					      0),
+			     N / 2);
+		for (int k = 0; k < N / 2; k++)
+			cr_assert_eq(messages[k].position, positions[2 * k], "reader %d: %d", i,
+				     k);
+	}
+	cr_assert_eq(n_damages, 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* Reserves and fills all that there is but so many bytes, as one message. */
+static uint64_t
+append_rest(struct queue_log *log, uint64_t rest, uint64_t left)
+{
+	static const char text[SIZE];
+	size_t size = (size_t)(rest - left - QUEUE_IMPL_LOG_RECORD);
+	uint64_t position;
+
+	cr_assert_eq(queue_impl_log_reserve(log, size, QUEUE_IMPL_LOG_FOR_OWN, &position), 0);
+	queue_impl_log_publish(log, position, QUEUE_IMPL_LOG_MESSAGE, 0, text, size);
+	return position;
+}
+
+static int
+count_messages(struct queue_log *log)
+{
+	struct queue_log_reader *reader = open_reader(log, "all", NULL);
+	struct queue_log_message message;
+	static char buffer[SIZE];
+	int n = 0, rc;
+
+	while ((rc = queue_log_read(reader, &message, buffer, sizeof buffer, 0)) == 0) {
+		cr_assert_eq(queue_log_ack(reader, message.position), 0);
+		n++;
+	}
+	cr_assert_eq(rc, -ETIMEDOUT, "%d", rc);
+	return n;
+}
+
+/* No memory is left for what the log says of itself: that comes with a later batch, or not at all. */
+Test(log, what_the_log_says_of_itself_waits_for_room_in_memory)
+{
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_and_hold(disk);
+	int n = fill_memory(log);
+	uint64_t used = queue_impl_load_acq(&log->tail) - queue_impl_load_acq(&log->released);
+	uint64_t position = append_rest(log, 4 * SIZE - used, 16);
+
+	cr_assert_gt(position, 4 * SIZE);
+	queue_impl_store32_rel(&holding, 0);
+	cr_assert_eq(queue_log_wait(log, position, QUEUE_NEVER), 0);
+	append(log, "last");
+	log = crash(&disk, log);
+	cr_assert_eq(count_messages(log), 101 + n + 2);
+	cr_assert_eq(n_damages, 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* The same of the disk: it is closed without its last words, and nothing is lost by that. */
+Test(log, what_the_log_says_of_itself_is_left_out_on_a_full_disk)
+{
+	struct disk *disk = disk_new();
+	char text[1000] = {0};
+	struct queue_log *log;
+	uint64_t position = 0, rest;
+	int n = 0;
+
+	disk_limit(disk, 3 * SIZE + 100);
+	log = open_log(disk, &small);
+	while (queue_log_append(log, text, sizeof text, NULL) == 0)
+		n++;
+	/* Up to the end of the last file, with nothing of its own in between. */
+	for (;;) {
+		uint64_t limit = queue_impl_load_acq(&log->limit);
+
+		rest = limit - queue_impl_load_acq(&log->tail);
+		if (rest < 40)
+			break;
+		if (rest > 8000)
+			rest = 8000;
+		if (queue_impl_log_segment_end(log, queue_impl_load_acq(&log->tail)) < limit)
+			rest = queue_impl_log_segment_end(log, queue_impl_load_acq(&log->tail)) -
+			       queue_impl_load_acq(&log->tail);
+		position = append_rest(log, rest, rest == 8000 ? 0 : 16);
+		n++;
+		cr_assert_eq(queue_log_wait(log, position, QUEUE_NEVER), 0);
+	}
+	cr_assert_gt(n, 100);
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_log(disk, &small);
+	cr_assert_eq(count_messages(log), n);
+	cr_assert_eq(n_damages, 0);
+	(void)queue_log_close(log);
+	disk_free(disk);
+}
+
+/* Files that seem to have been begun later than it is now are not old. */
+Test(log, a_clock_that_is_set_back_takes_nothing_away)
+{
+	const uint64_t base = SIZE - QUEUE_IMPL_LOG_HEADER;
+	struct queue_impl_log_segment_header header;
+	unsigned char bytes[QUEUE_IMPL_LOG_HEADER];
+	struct queue_log_options options = small;
+	char name[QUEUE_IMPL_LOG_FILE_NAME], text[1000] = {0};
+	uint64_t end = queue_after_ms(PATIENCE);
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_stats stats;
+
+	for (int i = 0; i < 70; i++)
+		cr_assert_eq(queue_log_append_async(log, text, sizeof text, NULL), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	queue_impl_log_file_name(name, base);
+	options.retain_age = QUEUE_MILLISECOND;
+	for (int is_old = 0; is_old < 2; is_old++) {
+		disk_read(disk, name, bytes, sizeof bytes, 0);
+		cr_assert_eq(queue_impl_log_read_header(bytes, &header), 0);
+		header.created =
+			is_old ? 1 : queue_impl_log_time() + UINT64_C(3600) * QUEUE_SECOND;
+		queue_impl_log_write_header(bytes, &header);
+		disk_spoil(disk, name, bytes, sizeof bytes, 0);
+		log = open_log(disk, &options);
+		do {
+			append(log, "");
+			cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+			queue_log_stats(log, &stats);
+		} while (is_old && stats.segments > 1 && queue_now() < end);
+		cr_assert_eq(stats.segments, is_old ? 1 : 2);
+		cr_assert(is_old ? stats.begins >= base : stats.begins == 0);
+		cr_assert_eq(queue_log_close(log), 0);
+	}
+	disk_free(disk);
+}
+
+/* Who keeps files of his own in the directory finds them there. */
+Test(log, files_that_are_not_its_own_are_left_alone)
+{
+	static const char *const names[] = {"0",
+					    "000000000000000g.log",
+					    "0000000000000008",
+					    "0000000000000008.lo",
+					    "0000000000000008.logs",
+					    "0000000000000004.log",
+					    "00000000000000F0.log",
+					    "7000000000000000.log",
+					    "spare.",
+					    "spare.007",
+					    "spare.1x",
+					    "spare.99999999999999999999",
+					    "notes"};
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log *log;
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		make_file(disk, names[i], 5);
+	for (unsigned flags = 0; flags <= QUEUE_LOG_SALVAGE; flags += QUEUE_LOG_SALVAGE) {
+		options.flags = flags;
+		log = open_log(disk, &options);
+		append(log, "one");
+		cr_assert_eq(queue_log_close(log), 0);
+	}
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		cr_assert_eq(disk_size(disk, names[i]), 5, "%s", names[i]);
+	cr_assert_eq(n_damages, 0);
+	disk_free(disk);
+}
+
+Test(log, no_more_files_are_kept_ready_than_it_needs)
+{
+	struct disk *disk = disk_new();
+	struct queue_log_stats stats;
+	struct queue_log *log;
+	char name[32];
+	int n = 0;
+
+	for (int i = 10; i < 20; i++) {
+		(void)snprintf(name, sizeof name, "spare.%d", i);
+		make_file(disk, name, SIZE);
+	}
+	log = open_log(disk, &small);
+	append(log, "one");
+	queue_log_stats(log, &stats);
+	cr_assert_leq(stats.spares, QUEUE_IMPL_LOG_SPARES);
+	cr_assert_eq(queue_log_close(log), 0);
+	for (int i = 0; i < 30; i++) {
+		(void)snprintf(name, sizeof name, "spare.%d", i);
+		n += disk_has(disk, name);
+	}
+	cr_assert_leq(n, QUEUE_IMPL_LOG_SPARES);
+	disk_free(disk);
+}
+
+/* However far behind the end. */
+Test(log, what_a_crash_has_left_far_behind_the_end_is_cut_off)
+{
+	static const uint64_t offsets[] = {100000, 1300000, 20 * SIZE - 1};
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new(), *left;
+	struct queue_log *log;
+	char byte;
+
+	options.segment_size = 20 * SIZE;
+	log = open_log(disk, &options);
+	append(log, "one");
+	left = disk_crash(disk, DISK_LOSE_ALL, 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+	for (size_t i = 0; i < 3; i++)
+		disk_spoil(left, FIRST, "x", 1, offsets[i]);
+	log = open_log(left, &options);
+	log = crash(&left, log);
+	for (size_t i = 0; i < 3; i++) {
+		disk_read(left, FIRST, &byte, 1, offsets[i]);
+		cr_assert_eq(byte, 0, "%lu", (unsigned long)offsets[i]);
+	}
+	expect(open_reader(log, "a", NULL), "one", 1);
+	cr_assert_eq(n_damages, 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(left);
+}
+
+Test(log, is_opened_with_any_number_of_files)
+{
+	enum {
+		FILES = 70,
+		N = FILES * 4
+	};
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_stats stats;
+	static char text[SIZE];
+
+	for (int i = 0; i < N; i++)
+		cr_assert_eq(queue_log_append_async(log, text, SIZE / 4 - 2048, NULL), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	log = open_log(disk, &small);
+	queue_log_stats(log, &stats);
+	cr_assert_geq(stats.segments, FILES);
+	cr_assert_eq(count_messages(log), N);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+/* It says that it is longer than what has been written. */
+Test(log, a_damaged_length_does_not_go_beyond_what_is_stored)
+{
+	const uint32_t length = SIZE / 2;
+	struct queue_log_message message;
+	struct disk *disk = disk_new();
+	struct queue_log *log = open_log(disk, &small);
+	struct queue_log_reader *reader = open_reader(log, "a", NULL);
+	uint64_t two;
+	char buffer[8];
+
+	append(log, "one");
+	two = append(log, "two");
+	disk_spoil(disk, FIRST, &length, sizeof length, QUEUE_IMPL_LOG_HEADER + two);
+	expect(reader, "one", 1);
+	cr_assert_eq(queue_log_read(reader, &message, buffer, sizeof buffer, 0), -EILSEQ);
+	cr_assert_eq(n_damages, 1);
+	cr_assert_eq(damages[0].position, two);
+	cr_assert_lt(damages[0].length, length);
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
 }

@@ -6,10 +6,12 @@
  */
 #include "unit.h"
 
+#include "../../lib/crc32c_impl.h"
 #include "../../lib/log_impl.h"
 #include "../support/disk.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -469,9 +471,9 @@ Test(log_damage, what_a_reader_finds_is_left_out_for_good)
 	disk_free(disk);
 }
 
-/* Where the first record of a kind lies in a file, behind a position. */
+/* Where the first record of a kind lies in a file, from a position on. UINT64_MAX: there is none. */
 static uint64_t
-find_kind(struct disk *disk, uint64_t base, uint64_t from, enum queue_impl_log_kind kind)
+look_for_kind(struct disk *disk, uint64_t base, uint64_t from, enum queue_impl_log_kind kind)
 {
 	const struct queue_impl_disk *table = disk_table(disk);
 	struct queue_impl_log_segment_header header;
@@ -479,6 +481,7 @@ find_kind(struct disk *disk, uint64_t base, uint64_t from, enum queue_impl_log_k
 	unsigned char bytes[QUEUE_IMPL_LOG_HEADER];
 	char name[QUEUE_IMPL_LOG_FILE_NAME];
 	struct queue_impl_log_scan scan;
+	uint64_t found = UINT64_MAX;
 	int file;
 
 	queue_impl_log_file_name(name, base);
@@ -488,13 +491,23 @@ find_kind(struct disk *disk, uint64_t base, uint64_t from, enum queue_impl_log_k
 	queue_impl_log_scan_init(&scan, table, &queue_allocator_libc);
 	queue_impl_log_scan_file(&scan, file, base, base + SIZE - QUEUE_IMPL_LOG_HEADER,
 				 header.salt);
-	do {
-		cr_assert_eq(queue_impl_log_scan_record(&scan, from, &record), 0);
+	while (found == UINT64_MAX && queue_impl_log_scan_record(&scan, from, &record) == 0) {
+		if (record.kind == kind)
+			found = record.position;
 		from = queue_impl_log_scan_next(&scan, &record);
-	} while (record.kind != kind);
+	}
 	queue_impl_log_scan_fini(&scan);
 	table->close(table->context, file);
-	return record.position;
+	return found;
+}
+
+static uint64_t
+find_kind(struct disk *disk, uint64_t base, uint64_t from, enum queue_impl_log_kind kind)
+{
+	uint64_t found = look_for_kind(disk, base, from, kind);
+
+	cr_assert_neq(found, UINT64_MAX);
+	return found;
 }
 
 /*
@@ -652,6 +665,34 @@ Test(log_damage, a_log_that_is_refused_is_as_it_was)
 	disk_free(left);
 }
 
+/* One that has the right check, and is followed by a record that says that it was synced, is damage. */
+static void
+expect_no_record(enum queue_impl_log_kind kind, uint32_t aux, const void *data, size_t size)
+{
+	uint64_t positions[MESSAGES], end, words[3], at, next;
+	struct disk *disk = make_log(positions, &end);
+	struct queue_impl_log_segment_header header;
+	unsigned char bytes[QUEUE_IMPL_LOG_HEADER];
+	struct queue_log *log = NULL;
+
+	disk_read(disk, FILE_NAME, bytes, sizeof bytes, 0);
+	cr_assert_eq(queue_impl_log_read_header(bytes, &header), 0);
+	queue_impl_log_make_record(words, header.salt, end, kind, aux, data, size);
+	at = QUEUE_IMPL_LOG_HEADER + end;
+	next = end + queue_impl_log_extent(size);
+	disk_spoil(disk, FILE_NAME, words, sizeof words, at);
+	disk_spoil(disk, FILE_NAME, data, size, at + sizeof words);
+	queue_impl_log_make_record(words, header.salt, next, QUEUE_IMPL_LOG_DURABLE, 0, NULL, 0);
+	disk_spoil(disk, FILE_NAME, words, sizeof words, QUEUE_IMPL_LOG_HEADER + next);
+	cr_assert_eq(open_log(&log, disk, 0), -EILSEQ, "kind %d, aux %u, %zu bytes", (int)kind, aux,
+		     size);
+	cr_assert_eq(damage.offset, at);
+	cr_assert_eq(open_log(&log, disk, QUEUE_LOG_SALVAGE), 0);
+	cr_assert_eq(look(log, positions), (1u << MESSAGES) - 1);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
 /* With more exceptions than a reader has room for, or a name that is longer than it, it is none. */
 Test(log_damage, a_reader_s_record_is_looked_at)
 {
@@ -669,32 +710,158 @@ Test(log_damage, a_reader_s_record_is_looked_at)
 		     {1, 0, 23}};
 
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-		uint64_t positions[MESSAGES], end, words[3], at, next;
-		struct disk *disk = make_log(positions, &end);
-		struct queue_impl_log_segment_header header;
-		unsigned char bytes[QUEUE_IMPL_LOG_HEADER];
-		struct queue_log *log = NULL;
-
 		memset(data, 0, sizeof data);
 		memcpy(data + 16, &wrong[i].length, 2);
 		memcpy(data + 20, &wrong[i].n, 4);
 		memset(data + 24, 'a', 8);
-		disk_read(disk, FILE_NAME, bytes, sizeof bytes, 0);
-		cr_assert_eq(queue_impl_log_read_header(bytes, &header), 0);
-		queue_impl_log_make_record(words, header.salt, end, QUEUE_IMPL_LOG_READER, 0, data,
-					   wrong[i].size);
-		at = QUEUE_IMPL_LOG_HEADER + end;
-		next = end + queue_impl_log_extent(wrong[i].size);
-		disk_spoil(disk, FILE_NAME, words, sizeof words, at);
-		disk_spoil(disk, FILE_NAME, data, wrong[i].size, at + sizeof words);
-		queue_impl_log_make_record(words, header.salt, next, QUEUE_IMPL_LOG_DURABLE, 0,
-					   NULL, 0);
-		disk_spoil(disk, FILE_NAME, words, sizeof words, QUEUE_IMPL_LOG_HEADER + next);
-		cr_assert_eq(open_log(&log, disk, 0), -EILSEQ, "%zu", i);
-		cr_assert_eq(damage.offset, at);
-		cr_assert_eq(open_log(&log, disk, QUEUE_LOG_SALVAGE), 0);
-		cr_assert_eq(look(log, positions), (1u << MESSAGES) - 1);
-		cr_assert_eq(queue_log_close(log), 0);
-		disk_free(disk);
+		expect_no_record(QUEUE_IMPL_LOG_READER, 0, data, wrong[i].size);
 	}
+}
+
+/* What it says leads nowhere, or it is too short for it; or nobody knows what it is. */
+Test(log_damage, each_kind_of_record_is_looked_at)
+{
+	static const unsigned char data[32];
+	static const struct {
+		enum queue_impl_log_kind kind;
+		uint32_t aux;
+		size_t size;
+	} wrong[] = {{QUEUE_IMPL_LOG_DURABLE, 0, 4},
+		     {QUEUE_IMPL_LOG_DURABLE, UINT32_MAX, 0},
+		     {QUEUE_IMPL_LOG_END, 0, 8},
+		     {QUEUE_IMPL_LOG_GAP, 4, 8},
+		     {QUEUE_IMPL_LOG_GAP, 2, 0},
+		     {QUEUE_IMPL_LOG_GAP, SIZE / 8, 0},
+		     {QUEUE_IMPL_LOG_COMPLETE, 0, 0},
+		     {QUEUE_IMPL_LOG_PREPARE, 0, 16},
+		     {QUEUE_IMPL_LOG_PREPARE, 9, 32},
+		     {QUEUE_IMPL_LOG_COMMIT, 0, 7},
+		     {QUEUE_IMPL_LOG_ROLLBACK, 0, 16},
+		     {QUEUE_IMPL_LOG_CHECKED, 0, 8},
+		     {(enum queue_impl_log_kind)0, 0, 0},
+		     {(enum queue_impl_log_kind)(QUEUE_IMPL_LOG_CHECKED + 1), 0, 8}};
+
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+		expect_no_record(wrong[i].kind, wrong[i].aux, data, wrong[i].size);
+}
+
+/* The check is right; what it is of cannot be. */
+Test(log_damage, each_number_of_a_header_is_looked_at)
+{
+	static const struct {
+		uint64_t base, size;
+		uint32_t version;
+	} wrong[] = {{4, SIZE, QUEUE_IMPL_LOG_VERSION},
+		     {8, SIZE, QUEUE_IMPL_LOG_VERSION},
+		     {QUEUE_IMPL_LOG_POSITION_MAX + 8, SIZE, QUEUE_IMPL_LOG_VERSION},
+		     {0, SIZE + 4, QUEUE_IMPL_LOG_VERSION},
+		     {0, QUEUE_IMPL_LOG_HEADER, QUEUE_IMPL_LOG_VERSION},
+		     {0, QUEUE_IMPL_LOG_POSITION_MAX + 8, QUEUE_IMPL_LOG_VERSION},
+		     {0, SIZE, 0}};
+	uint64_t positions[MESSAGES], end;
+	struct disk *disk = make_log(positions, &end), *spoilt;
+	struct queue_log *log = NULL;
+
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+		for (uint64_t at = 0; at <= QUEUE_IMPL_LOG_HEADER_AGAIN;
+		     at += QUEUE_IMPL_LOG_HEADER_AGAIN) {
+			struct queue_impl_log_segment_header header = {.base = wrong[i].base,
+								       .size = wrong[i].size};
+			unsigned char bytes[QUEUE_IMPL_LOG_HEADER];
+			uint32_t crc;
+
+			queue_impl_log_write_header(bytes, &header);
+			memcpy(bytes + 8, &wrong[i].version, 4);
+			memset(bytes + 12, 0, 4);
+			crc = queue_impl_crc32c(0, bytes, 56);
+			memcpy(bytes + 12, &crc, 4);
+			spoilt = disk_crash(disk, DISK_LOSE_NONE, 0);
+			disk_spoil(spoilt, FILE_NAME, bytes, 56, at);
+			cr_assert_eq(open_log(&log, spoilt, 0), -EILSEQ, "%zu", i);
+			cr_assert_eq(damage.n, 1);
+			cr_assert_eq(damage.offset, at);
+			/* The other one says what it should be. */
+			cr_assert_eq(open_log(&log, spoilt, QUEUE_LOG_SALVAGE), 0);
+			cr_assert_eq(look(log, positions), (1u << MESSAGES) - 1);
+			cr_assert_eq(queue_log_close(log), 0);
+			cr_assert_eq(open_log(&log, spoilt, 0), 0);
+			cr_assert_eq(queue_log_close(log), 0);
+			disk_free(spoilt);
+		}
+	disk_free(disk);
+}
+
+/*
+ * All readers are written again, over several files, and one of these records is damaged, in a file
+ * that is not the one that says that all are known. What the files before say of that one counts.
+ */
+Test(log_damage, a_reader_is_known_from_all_files_when_a_later_one_is_damaged)
+{
+	enum {
+		READERS = 12,
+		N = 900,
+		MORE = 100
+	};
+	const uint64_t room = SIZE - QUEUE_IMPL_LOG_HEADER;
+	struct queue_log_reader *readers[READERS];
+	static struct queue_log_message messages[N];
+	static char buffer[16384];
+	uint64_t from = 0, at = UINT64_MAX, base = 0, last;
+	struct disk *disk = disk_new();
+	struct queue_log *log = NULL;
+	char name[32];
+	int n;
+
+	cr_assert_eq(open_log(&log, disk, 0), 0);
+	for (int i = 0; i < READERS; i++) {
+		(void)snprintf(name, sizeof name, "reader %d", i);
+		cr_assert_eq(queue_log_reader_open(log, name, NULL, &readers[i]), 0);
+	}
+	for (int i = 0; i < N; i++)
+		cr_assert_eq(queue_log_append_async(log, "x", 1, NULL), 0);
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	for (int i = 0; i < READERS; i++) {
+		cr_assert_eq(queue_log_read_n(readers[i], messages, N, buffer, sizeof buffer, 0),
+			     N);
+		for (int k = 1; k < N; k += 2)
+			cr_assert_eq(queue_log_ack(readers[i], messages[k].position), 0);
+	}
+	cr_assert_eq(queue_log_sync(log, QUEUE_NEVER), 0);
+	for (int i = 0; i < MORE; i++)
+		cr_assert_eq(queue_log_append(log, "y", 1, NULL), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	/* Which files there are, and the last one that says that all are known. */
+	do {
+		queue_impl_log_file_name(name, base += room);
+	} while (disk_has(disk, name));
+	while (at == UINT64_MAX) {
+		base -= room;
+		at = look_for_kind(disk, base, base, QUEUE_IMPL_LOG_COMPLETE);
+	}
+	last = base;
+	queue_impl_log_file_name(name, last);
+	disk_read(disk, name, &from, sizeof from,
+		  QUEUE_IMPL_LOG_HEADER + (at - last) + QUEUE_IMPL_LOG_RECORD);
+	cr_assert_geq(from, room);
+	/* The first of the readers may not have had room any more in the file before. */
+	base = from / room * room;
+	at = look_for_kind(disk, base, from, QUEUE_IMPL_LOG_READER);
+	if (at == UINT64_MAX) {
+		base += room;
+		at = find_kind(disk, base, base, QUEUE_IMPL_LOG_READER);
+	}
+	cr_assert_lt(base, last);
+	queue_impl_log_file_name(name, base);
+	flip_in(disk, name, QUEUE_IMPL_LOG_HEADER + (at - base) + QUEUE_IMPL_LOG_RECORD, 0);
+	damage.n = 0;
+	cr_assert_eq(queue_impl_log_open(&log, "log", &salvaging, disk_table(disk)), 0);
+	cr_assert_eq(damage.n, 1);
+	for (int i = 0; i < READERS; i++) {
+		(void)snprintf(name, sizeof name, "reader %d", i);
+		cr_assert_eq(queue_log_reader_open(log, name, NULL, &readers[i]), 0);
+		n = queue_log_read_n(readers[i], messages, N, buffer, sizeof buffer, 0);
+		cr_assert_eq(n, N / 2 + MORE, "reader %d: %d", i, n);
+	}
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
 }
