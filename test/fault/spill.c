@@ -78,8 +78,9 @@ create(void)
 static void
 begin(uint64_t segment_size)
 {
+	uint64_t staging_size = segment_size > 4 * SIZE ? segment_size : 4 * SIZE;
 	const struct queue_log_options options = {.segment_size = segment_size,
-						  .staging_size = 4 * SIZE,
+						  .staging_size = staging_size,
 						  .allocator = &log_memory.allocator};
 	struct queue_log_stats stats;
 	int rc;
@@ -185,15 +186,19 @@ Test(spill, a_very_long_item_without_memory_is_popped_later)
 	begin(1 << 20);
 	cr_assert_eq(create(), 0);
 	item_size = queue_log_length_max(queue_log);
-	/* No more than the staging memory allows; still more than what is read into at first. */
-	cr_assert_gt(item_size, 65000);
+	/* More than what is read into at first. */
+	cr_assert_gt(item_size, 100000);
 	push(1, 6);
+	/* That of the log first, which reads it; then that of the queue, for what has been read. */
 	fault_set(&queue_memory, 1, true);
 	fault_set(&log_memory, 1, true);
 	pop(1, 4);
 	cr_assert_eq(queue_try_pop(queue, &item), -ENOMEM);
-	fault_set(&queue_memory, 0, false);
+	cr_assert_eq(queue_memory.failed, 0);
 	fault_set(&log_memory, 0, false);
+	cr_assert_eq(queue_try_pop(queue, &item), -ENOMEM);
+	cr_assert_gt(queue_memory.failed, 0);
+	fault_set(&queue_memory, 0, false);
 	pop(5, 6);
 	end();
 	item_size = sizeof(uintptr_t);
@@ -254,4 +259,27 @@ Test(spill, a_disk_that_fails_loses_and_doubles_nothing, .timeout = 120)
 	}
 	cr_assert_gt(failures, 0);
 	item_size = sizeof(uintptr_t);
+}
+
+/* What cannot be read now is in the log all the same, and comes when it can. */
+Test(spill, a_read_that_fails_is_told_and_tried_again)
+{
+	void *item;
+	int rc;
+
+	begin(SIZE);
+	cr_assert_eq(create(), 0);
+	push(1, 20);
+	for (uintptr_t n = 1; n <= 20;) {
+		disk_fail(disk, 'R', 0, true, EIO);
+		while ((rc = queue_try_pop(queue, &item)) == 0)
+			cr_assert_eq(item, (void *)n++);
+		cr_assert_eq(rc, n <= 20 ? -EIO : -EAGAIN, "%d", rc);
+		disk_fail(disk, 'R', -1, false, 0);
+		if (n > 20)
+			break;
+		pop(n, n);
+		n++;
+	}
+	end();
 }

@@ -7,6 +7,8 @@
 #include <conveyor/bucket.h>
 #include <conveyor/pool.h>
 
+#include "../../lib/log_impl.h"
+#include "../support/disk.h"
 #include "fault.h"
 
 #include <errno.h>
@@ -258,4 +260,113 @@ Test(threads, that_cannot_be_started_fail_a_feed_and_not_one_without_a_thread)
 		cr_assert(fault_is_balanced(&memory));
 		feed = UNTOUCHED;
 	}
+}
+
+static enum queue_log_verdict
+ask(const struct queue_log_half *half, void *context)
+{
+	(void)half, (void)context;
+	return QUEUE_LOG_UNKNOWN;
+}
+
+/* Two threads, and one more when there is a message to ask for. */
+Test(threads, that_cannot_be_started_leave_a_log_closed_and_as_it_was)
+{
+	struct queue_log_options options = {
+		.segment_size = 65536, .staging_size = 4 * 65536, .check = ask};
+	int threads = fault_threads();
+
+	FOR_ALL_FAILURES(fail_at, for_good, error, 3)
+	{
+		struct disk *disk = disk_new();
+		struct queue_log *log;
+		uint64_t id;
+
+		fault_init(&memory);
+		options.allocator = &memory.allocator;
+		set_start(0, false, 0);
+		cr_assert_eq(queue_impl_log_open(&log, "log", &options, disk_table(disk)), 0);
+		cr_assert_eq(queue_log_prepare(log, "key", 3, "half", 4, &id), 0);
+		cr_assert_eq(queue_log_close(log), 0);
+		log = UNTOUCHED;
+		set_start((uint64_t)fail_at, for_good, errors[error]);
+		errno = 4711;
+		cr_assert_eq(queue_impl_log_open(&log, "log", &options, disk_table(disk)), -EAGAIN);
+		cr_assert_eq(errno, 4711);
+		cr_assert_eq(start.failed, 1);
+		cr_assert_eq(log, UNTOUCHED);
+		cr_assert(fault_is_balanced(&memory));
+		cr_assert(fault_threads_return_to(threads));
+		set_start(0, false, 0);
+		cr_assert_eq(queue_impl_log_open(&log, "log", &options, disk_table(disk)), 0);
+		cr_assert_eq(queue_log_commit(log, id, NULL), 0);
+		cr_assert_eq(queue_log_close(log), 0);
+		cr_assert(fault_is_balanced(&memory));
+		disk_free(disk);
+	}
+}
+
+static uint32_t cannot_decode;
+
+static ptrdiff_t
+encode(const void *item, void *buffer, size_t size, void *context)
+{
+	(void)context;
+	if (size >= sizeof item)
+		memcpy(buffer, &item, sizeof item);
+	return sizeof item;
+}
+
+static int
+decode(const void *data, size_t length, void **item, void *context)
+{
+	(void)context;
+	if (queue_impl_load32_acq(&cannot_decode))
+		return -EPROTO;
+	memcpy(item, data, length);
+	return 0;
+}
+
+static void
+note_any_drop(void *item, enum queue_reason reason, void *context)
+{
+	(void)context;
+	if (reason == QUEUE_FAILED)
+		(void)queue_impl_fetch_add32_acq_rel(&dropped[(uintptr_t)item], 1);
+}
+
+/* The only worker ends when nothing is in memory, and the rest in the log. */
+Test(threads, that_cannot_take_over_are_started_by_stop_for_what_is_in_a_log, .timeout = 60)
+{
+	static const struct queue_log_options small = {.segment_size = 65536,
+						       .staging_size = 4 * 65536};
+	struct queue_options options = {.capacity = 1,
+					.policy = QUEUE_SPILL,
+					.on_drop = note_any_drop,
+					.encode = encode,
+					.decode = decode};
+	struct disk *disk = disk_new();
+	struct queue_stats figures;
+
+	fault_init(&memory);
+	set_start(0, false, 0);
+	cr_assert_eq(queue_impl_log_open(&options.log, "log", &small, disk_table(disk)), 0);
+	cr_assert_eq(queue_create(&queue, &options), 0);
+	for (uintptr_t i = 0; i < 5; i++)
+		cr_assert_eq(queue_push(queue, (void *)i), 0);
+	queue_impl_store32_rel(&cannot_decode, 1);
+	deadly = 1;
+	set_start(2, true, EAGAIN);
+	cr_assert_eq(make_pool(1), 0);
+	cr_assert(FAULT_EVENTUALLY(stats().running == 0));
+	cr_assert_eq(queue_stats(queue, &figures), 0);
+	cr_assert_eq(figures.depth, 0);
+	cr_assert_eq(figures.backlog, 4);
+	cr_assert_eq(queue_pool_stop(pool, QUEUE_POOL_DRAIN, QUEUE_NEVER), -EAGAIN);
+	queue_impl_store32_rel(&cannot_decode, 0);
+	set_start(0, false, 0);
+	cr_assert_eq(queue_pool_stop(pool, QUEUE_POOL_DRAIN, QUEUE_NEVER), 0);
+	finish(5);
+	cr_assert_eq(queue_log_close(options.log), 0);
+	disk_free(disk);
 }

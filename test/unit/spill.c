@@ -33,6 +33,7 @@ static uint32_t decode_fails; /* the same, positive */
 static uintptr_t bad_item;
 static size_t item_size = sizeof(uint64_t); /* bytes it is encoded in */
 static uint64_t encodes;
+static void (*when_encoded)(void);
 static void (*when_decoded)(uintptr_t n);
 static char context;
 
@@ -59,6 +60,8 @@ encode(const void *item, void *buffer, size_t size, void *given)
 
 	cr_assert_eq(given, &context);
 	queue_impl_add_rlx(&encodes, 1);
+	if (when_encoded)
+		when_encoded();
 	if (encode_fails && n == bad_item)
 		return encode_fails;
 	if (size >= item_size) {
@@ -433,6 +436,25 @@ Test(spill, items_of_any_length_come_back_whole)
 	}
 }
 
+static void
+grow_item(void)
+{
+	item_size += item_size < 5000 ? 1500 : 0;
+}
+
+/* What it is encoded from may be changed by others, until it fits. */
+Test(spill, an_item_that_comes_out_longer_each_time_comes_back_whole)
+{
+	begin(1);
+	push(1, 1);
+	when_encoded = grow_item;
+	push(2, 2);
+	cr_assert_gt(encodes, 3);
+	when_encoded = NULL;
+	pop(1, 2);
+	end();
+}
+
 Test(spill, an_item_as_long_as_the_log_takes_needs_a_larger_buffer)
 {
 	const struct queue_log_options large = {.segment_size = 1 << 20, .staging_size = 1 << 20};
@@ -480,6 +502,7 @@ Test(spill, try_push_and_push_n_use_memory_up_to_the_capacity_and_never_the_log)
 	cr_assert_eq(is_active(), true);
 	cr_assert_eq(queue_try_push(queue, number(10)), -EAGAIN);
 	cr_assert_eq(queue_push_n(queue, more, 5), 0);
+	cr_assert_eq(queue_push_n(queue, more, 0), 0);
 	push(10, 10);
 	pop(7, 10);
 	cr_assert_eq(queue_try_push(queue, number(11)), 0);
@@ -497,6 +520,79 @@ Test(spill, push_until_spills_and_a_deadline_that_has_passed_makes_it_a_try)
 	cr_assert_eq(stats().spilled, 2);
 	cr_assert_eq(stats().rejected, 1);
 	pop(1, 4);
+	end();
+}
+
+static uint64_t
+driven_clock(void *given)
+{
+	cr_assert_eq(given, &context);
+	return 1000;
+}
+
+Test(spill, push_until_goes_by_the_clock_of_the_queue)
+{
+	struct queue_options options;
+
+	disk = disk_new();
+	open_log(&small);
+	options = options_of(1);
+	options.clock = driven_clock;
+	create(&options);
+	push(1, 1);
+	cr_assert_eq(queue_push_until(queue, number(2), 1000), -ETIMEDOUT);
+	cr_assert_eq(queue_push_until(queue, number(2), 1001), 0);
+	cr_assert_eq(stats().spilled, 1);
+	pop(1, 2);
+	end();
+}
+
+static uint32_t holding; /* 1: the committer is to wait; 2: it does */
+
+static void
+hold(uint64_t position, void *unused)
+{
+	(void)position, (void)unused;
+	if (queue_impl_load32_acq(&holding) != 1)
+		return;
+	queue_impl_store32_rel(&holding, 2);
+	while (queue_impl_load32_acq(&holding) == 2)
+		usleep(100);
+}
+
+/* Nothing is written, and the log's memory is full of items. */
+Test(spill, push_until_does_not_wait_longer_for_room_in_the_log, .timeout = 60)
+{
+	static unsigned char bytes[1000];
+	struct queue_log_options slow = small;
+	uint64_t n, give_up = queue_after_ms(PATIENCE);
+	struct queue_log_stats log_stats;
+	struct queue_options options;
+	int rc = 0;
+
+	slow.segment_size = 8 * SIZE;
+	slow.on_durable = hold;
+	item_size = sizeof bytes;
+	disk = disk_new();
+	open_log(&slow);
+	options = options_of(1);
+	create(&options);
+	push(1, 1);
+	do
+		queue_log_stats(queue_log, &log_stats);
+	while (log_stats.spares < 2 && queue_now() < give_up);
+	queue_impl_store32_rel(&holding, 1);
+	for (n = 2; queue_impl_load32_acq(&holding) == 1 || rc == 0; n += rc == 0) {
+		memset(bytes, (int)n, sizeof bytes);
+		memcpy(bytes, &n, sizeof n);
+		rc = queue_impl_log_try_append(queue_log, bytes, sizeof bytes, NULL);
+	}
+	cr_assert_eq(rc, -EAGAIN, "%d", rc);
+	cr_assert_eq(queue_push_until(queue, number(n), queue_after_ms(5)), -ETIMEDOUT);
+	queue_impl_store32_rel(&holding, 0);
+	push(n, n);
+	pop(1, n);
+	pop_nothing(-EAGAIN);
 	end();
 }
 
@@ -529,6 +625,28 @@ Test(spill, close_without_a_backlog_is_that_of_any_queue)
 	pop(1, 3);
 	pop_nothing(-EPIPE);
 	end();
+}
+
+static void
+close_it(void)
+{
+	when_encoded = NULL;
+	cr_assert_eq(queue_close(queue), 0);
+}
+
+/* On its way from the ring, which was full, to the log. */
+Test(spill, a_push_is_refused_when_it_is_closed_on_its_way)
+{
+	for (uintptr_t backlog = 0; backlog <= 3; backlog += 3) {
+		begin(4);
+		push(1, 4 + backlog);
+		when_encoded = close_it;
+		cr_assert_eq(queue_push(queue, number(99)), -EPIPE);
+		cr_assert_eq(stats().closed_rejected, 1);
+		pop(1, 4 + backlog);
+		pop_nothing(-EPIPE);
+		end();
+	}
 }
 
 static void *
@@ -719,6 +837,27 @@ Test(spill, what_decode_refuses_comes_in_its_turn_or_not_at_all)
 	push(13, 13);
 	decode_fails = 0;
 	pop(8, 13);
+	pop_nothing(-EAGAIN);
+	end();
+}
+
+/* Fewer have come than the low mark: the rest comes when it can. */
+Test(spill, what_decode_refuses_at_first_comes_when_the_queue_was_made_again)
+{
+	struct queue_options options;
+
+	begin(4);
+	push(1, 20);
+	pop(1, 1);
+	cr_assert_eq(queue_destroy(queue), 0);
+	options = options_of(4);
+	decode_fails = EPROTO;
+	bad_item = 6;
+	create(&options);
+	pop(5, 5);
+	pop_nothing(-EPROTO);
+	decode_fails = 0;
+	pop(6, 20);
 	pop_nothing(-EAGAIN);
 	end();
 }
