@@ -315,9 +315,8 @@ Test(log, mending_fails_anywhere_and_is_done_by_the_next, .timeout = 120)
 /* A file that is read in pieces, with a message, and damage, that go over the end of one. */
 Test(log, reading_a_large_file_fails_anywhere, .timeout = 120)
 {
-	static const struct queue_log_options large = {.segment_size = 10 * SIZE,
-						       .staging_size = 4 * SIZE,
-						       .flags = QUEUE_LOG_SALVAGE};
+	static const struct queue_log_options large = {
+		.segment_size = 10 * SIZE, .staging_size = 4 * SIZE, .flags = QUEUE_LOG_SALVAGE};
 	static unsigned char rubbish[80000];
 	struct disk *disk = disk_new();
 	struct queue_log *log = NULL;

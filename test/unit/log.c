@@ -2080,12 +2080,11 @@ Test(log, what_readers_have_acknowledged_is_written_as_memory_becomes_free)
 	for (int i = 0; i < READERS; i++) {
 		(void)snprintf(name, sizeof name, "reader %d", i);
 		readers[i] = open_reader(log, name, NULL);
-		cr_assert_eq(queue_log_read_n(readers[i], messages, N / 2, buffer, sizeof buffer,
-					      0),
-			     N / 2);
+		cr_assert_eq(
+			queue_log_read_n(readers[i], messages, N / 2, buffer, sizeof buffer, 0),
+			N / 2);
 		for (int k = 0; k < N / 2; k++)
-			cr_assert_eq(messages[k].position, positions[2 * k], "reader %d: %d", i,
-				     k);
+			cr_assert_eq(messages[k].position, positions[2 * k], "reader %d: %d", i, k);
 	}
 	cr_assert_eq(n_damages, 0);
 	cr_assert_eq(queue_log_close(log), 0);
@@ -2200,8 +2199,7 @@ Test(log, a_clock_that_is_set_back_takes_nothing_away)
 	for (int is_old = 0; is_old < 2; is_old++) {
 		disk_read(disk, name, bytes, sizeof bytes, 0);
 		cr_assert_eq(queue_impl_log_read_header(bytes, &header), 0);
-		header.created =
-			is_old ? 1 : queue_impl_log_time() + UINT64_C(3600) * QUEUE_SECOND;
+		header.created = is_old ? 1 : queue_impl_log_time() + UINT64_C(3600) * QUEUE_SECOND;
 		queue_impl_log_write_header(bytes, &header);
 		disk_spoil(disk, name, bytes, sizeof bytes, 0);
 		log = open_log(disk, &options);
@@ -2346,6 +2344,48 @@ Test(log, a_damaged_length_does_not_go_beyond_what_is_stored)
 	cr_assert_eq(n_damages, 1);
 	cr_assert_eq(damages[0].position, two);
 	cr_assert_lt(damages[0].length, length);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
+static void *
+close_log(void *log)
+{
+	return (void *)(intptr_t)queue_log_close(log);
+}
+
+/* What was appended just before it was closed cannot be written, or not be synced. */
+Test(log, a_disk_that_fails_while_it_is_closed_is_told)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	struct queue_log *log;
+	pthread_t thread;
+	void *rc;
+
+	options.on_durable = hold;
+	log = open_log(disk, &options);
+	await_spares(log);
+	queue_impl_store32_rel(&holding, 1);
+	cr_assert_eq(queue_log_append_async(log, "one", 3, NULL), 0);
+	while (queue_impl_load32_acq(&holding) == 1)
+		usleep(100);
+	cr_assert_eq(queue_log_append_async(log, "two", 3, NULL), 0);
+	disk_fail(disk, 'w', 0, false, EIO);
+	cr_assert_eq(pthread_create(&thread, NULL, close_log, log), 0);
+	while (!queue_impl_load32_acq(&log->closing))
+		usleep(100);
+	queue_impl_store32_rel(&holding, 0);
+	cr_assert_eq(pthread_join(thread, &rc), 0);
+	cr_assert_eq((intptr_t)rc, -EIO);
+	options.sync = QUEUE_LOG_NONE;
+	log = open_log(disk, &options);
+	await_spares(log);
+	append(log, "three");
+	disk_fail(disk, 's', 0, false, EIO);
+	cr_assert_eq(queue_log_close(log), -EIO);
+	log = open_log(disk, &small);
+	expect(open_reader(log, "a", NULL), "one", 1);
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
 }

@@ -597,6 +597,7 @@ Test(log_damage, a_file_of_which_nothing_is_left_does_not_take_the_next_one_with
 Test(log_damage, a_file_that_begins_in_another_is_set_aside)
 {
 	struct queue_impl_log_segment_header header = {.base = 8000, .salt = 1, .size = SIZE};
+	struct queue_log_options options = salvaging;
 	unsigned char bytes[QUEUE_IMPL_LOG_HEADER];
 	char name[QUEUE_IMPL_LOG_FILE_NAME];
 	uint64_t positions[MESSAGES], end;
@@ -612,8 +613,12 @@ Test(log_damage, a_file_that_begins_in_another_is_set_aside)
 	table->close(table->context, file);
 	cr_assert_eq(table->sync_directory(table->context, 0), 0);
 	damage.n = 0;
-	cr_assert_eq(queue_impl_log_open(&log, "log", &salvaging, disk_table(disk)), 0);
+	options.flags = 0;
+	cr_assert_eq(queue_impl_log_open(&log, "log", &options, table), -EILSEQ);
 	cr_assert_eq(damage.n, 1);
+	cr_assert(disk_has(disk, name));
+	cr_assert_eq(queue_impl_log_open(&log, "log", &salvaging, disk_table(disk)), 0);
+	cr_assert_eq(damage.n, 2);
 	cr_assert_eq(damage.length, SIZE - QUEUE_IMPL_LOG_HEADER - header.base);
 	cr_assert_eq(look(log, positions), (1u << MESSAGES) - 1);
 	log = crash(&disk, log);
