@@ -7,6 +7,8 @@
 
 #include "../../lib/queue.c"
 
+#include "../../lib/log_impl.h"
+#include "../support/disk.h"
 #include "unit.h"
 
 #include <poll.h>
@@ -254,4 +256,93 @@ Test(queue_interleaved, a_descriptor_asked_for_twice_at_once_is_one_and_right)
 			n++;
 		} while (happened);
 	}
+}
+
+/* ---- Closing a queue with a log ---------------------------------------------------------------- */
+
+static ptrdiff_t
+encode(const void *item, void *buffer, size_t size, void *context)
+{
+	(void)context;
+	if (size >= sizeof item)
+		memcpy(buffer, &item, sizeof item);
+	return sizeof item;
+}
+
+static int
+decode(const void *data, size_t length, void **item, void *context)
+{
+	(void)context;
+	memcpy(item, data, length);
+	return 0;
+}
+
+static void
+ignore_drop(void *item, enum queue_reason reason, void *context)
+{
+	(void)item, (void)context;
+	cr_assert_eq(reason, QUEUE_SPILLED);
+}
+
+static void
+close_it(void)
+{
+	cr_assert_eq(queue_close(queue), 0);
+}
+
+static int others_rc;
+
+/* It finds the ring full. */
+static void
+spill_one(void)
+{
+	others_rc = queue_push(queue, &items[CAPACITY]);
+}
+
+/* What is stored before it is closed is popped, what comes later is refused; at each moment. */
+Test(queue_interleaved, closing_with_a_log_is_one_moment)
+{
+	static const struct queue_log_options small = {.segment_size = QUEUE_LOG_SEGMENT_MIN,
+						       .staging_size = 4 * QUEUE_LOG_SEGMENT_MIN};
+	static void (*const bodies[])(void) = {close_it, spill_one};
+	struct queue_options options = {.capacity = CAPACITY,
+					.policy = QUEUE_SPILL,
+					.on_drop = ignore_drop,
+					.encode = encode,
+					.decode = decode};
+	unsigned stored = 0;
+
+	for (int body = 0; body < 2; body++) {
+		unsigned after = 0, happened;
+
+		do {
+			struct disk *disk = disk_new();
+			uintptr_t n = 0;
+			void *item;
+			int rc;
+
+			cr_assert_eq(
+				queue_impl_log_open(&options.log, "log", &small, disk_table(disk)),
+				0);
+			cr_assert_eq(queue_create(&queue, &options), 0);
+			for (int i = 0; i < CAPACITY; i++)
+				cr_assert_eq(queue_push(queue, &items[i]), 0);
+			others_rc = -EPIPE;
+			interleave(after++, bodies[body]);
+			cr_assert_eq(queue_close(queue), 0);
+			happened = interleave_end();
+			cr_assert(others_rc == 0 || others_rc == -EPIPE, "%d", others_rc);
+			stored += others_rc == 0;
+			cr_assert_eq(queue_push(queue, &items[0]), -EPIPE);
+			while ((rc = queue_try_pop(queue, &item)) == 0)
+				cr_assert_eq(item, &items[n++]);
+			cr_assert_eq(rc, -EPIPE, "%d", rc);
+			cr_assert_eq(n, CAPACITY + (others_rc == 0));
+			cr_assert_eq(queue_destroy(queue), 0);
+			cr_assert_eq(queue_log_close(options.log), 0);
+			disk_free(disk);
+		} while (happened);
+		cr_assert_gt(after, 2);
+	}
+	cr_assert_gt(stored, 1);
 }
