@@ -2030,8 +2030,8 @@ sync_log(void *log)
 }
 
 /*
- * What many readers have acknowledged does not fit into the memory that is left, neither for a sync,
- * nor when all of them are written again in the second file: it takes several batches.
+ * What many readers have acknowledged does not fit into the memory that is left, neither for a
+ * sync, nor when all of them are written again in the second file: it takes several batches.
  */
 Test(log, what_readers_have_acknowledged_is_written_as_memory_becomes_free)
 {
@@ -2120,7 +2120,7 @@ count_messages(struct queue_log *log)
 	return n;
 }
 
-/* No memory is left for what the log says of itself: that comes with a later batch, or not at all. */
+/* No memory is left for what the log says of itself: that comes with a later batch, or not. */
 Test(log, what_the_log_says_of_itself_waits_for_room_in_memory)
 {
 	struct disk *disk = disk_new();

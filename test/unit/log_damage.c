@@ -471,7 +471,7 @@ Test(log_damage, what_a_reader_finds_is_left_out_for_good)
 	disk_free(disk);
 }
 
-/* Where the first record of a kind lies in a file, from a position on. UINT64_MAX: there is none. */
+/* Where the first record of a kind lies in a file, from a position on; UINT64_MAX: nowhere. */
 static uint64_t
 look_for_kind(struct disk *disk, uint64_t base, uint64_t from, enum queue_impl_log_kind kind)
 {
@@ -670,7 +670,7 @@ Test(log_damage, a_log_that_is_refused_is_as_it_was)
 	disk_free(left);
 }
 
-/* One that has the right check, and is followed by a record that says that it was synced, is damage. */
+/* With the right check, and a record behind it that says that it was synced: it is damage. */
 static void
 expect_no_record(enum queue_impl_log_kind kind, uint32_t aux, const void *data, size_t size)
 {

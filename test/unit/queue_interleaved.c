@@ -258,7 +258,7 @@ Test(queue_interleaved, a_descriptor_asked_for_twice_at_once_is_one_and_right)
 	}
 }
 
-/* ---- Closing a queue with a log ---------------------------------------------------------------- */
+/* ---- Closing a queue with a log --------------------------------------------------------------- */
 
 static ptrdiff_t
 encode(const void *item, void *buffer, size_t size, void *context)

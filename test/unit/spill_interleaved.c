@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * QUEUE_SPILL, with other calls before each atomic operation that lib/spill.c makes in a push or a pop:
- * the races for its state are lost each time.
+ * QUEUE_SPILL, with other calls before each atomic operation that lib/spill.c makes in a push or a
+ * pop: the races for its state are lost each time.
  */
 #include "interleave.h"
 
