@@ -672,10 +672,11 @@ Test(log_damage, a_log_that_is_refused_is_as_it_was)
 
 /* With the right check, and a record behind it that says that it was synced: it is damage. */
 static void
-expect_no_record(enum queue_impl_log_kind kind, uint32_t aux, const void *data, size_t size)
+expect_no_record(struct disk *made, const uint64_t *positions, uint64_t end,
+		 enum queue_impl_log_kind kind, uint32_t aux, const void *data, size_t size)
 {
-	uint64_t positions[MESSAGES], end, words[3], at, next;
-	struct disk *disk = make_log(positions, &end);
+	struct disk *disk = disk_crash(made, DISK_LOSE_NONE, 0);
+	uint64_t words[3], at, next;
 	struct queue_impl_log_segment_header header;
 	unsigned char bytes[QUEUE_IMPL_LOG_HEADER];
 	struct queue_log *log = NULL;
@@ -714,13 +715,18 @@ Test(log_damage, a_reader_s_record_is_looked_at)
 		     {1, 1, 32},
 		     {1, 0, 23}};
 
+	uint64_t positions[MESSAGES], end;
+	struct disk *disk = make_log(positions, &end);
+
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
 		memset(data, 0, sizeof data);
 		memcpy(data + 16, &wrong[i].length, 2);
 		memcpy(data + 20, &wrong[i].n, 4);
 		memset(data + 24, 'a', 8);
-		expect_no_record(QUEUE_IMPL_LOG_READER, 0, data, wrong[i].size);
+		expect_no_record(disk, positions, end, QUEUE_IMPL_LOG_READER, 0, data,
+				 wrong[i].size);
 	}
+	disk_free(disk);
 }
 
 /* What it says leads nowhere, or it is too short for it; or nobody knows what it is. */
@@ -746,8 +752,13 @@ Test(log_damage, each_kind_of_record_is_looked_at)
 		     {(enum queue_impl_log_kind)0, 0, 0},
 		     {(enum queue_impl_log_kind)(QUEUE_IMPL_LOG_CHECKED + 1), 0, 8}};
 
+	uint64_t positions[MESSAGES], end;
+	struct disk *disk = make_log(positions, &end);
+
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-		expect_no_record(wrong[i].kind, wrong[i].aux, data, wrong[i].size);
+		expect_no_record(disk, positions, end, wrong[i].kind, wrong[i].aux, data,
+				 wrong[i].size);
+	disk_free(disk);
 }
 
 /* The check is right; what it is of cannot be. */
