@@ -408,6 +408,7 @@ crash(struct disk **disk, struct queue_log *log)
 
 Test(log_damage, a_file_that_is_missing_is_one_gap)
 {
+	struct queue_log_options options = salvaging;
 	struct disk *disk = disk_new();
 	struct queue_log *log = make_files(disk, 200);
 	char name[QUEUE_IMPL_LOG_FILE_NAME];
@@ -416,9 +417,13 @@ Test(log_damage, a_file_that_is_missing_is_one_gap)
 	cr_assert_eq(queue_log_close(log), 0);
 	queue_impl_log_file_name(name, SIZE - QUEUE_IMPL_LOG_HEADER);
 	disk_remove(disk, name);
+	options.flags = 0;
 	damage.n = 0;
-	cr_assert_eq(queue_impl_log_open(&log, "log", &salvaging, disk_table(disk)), 0);
+	cr_assert_eq(queue_impl_log_open(&log, "log", &options, disk_table(disk)), -EILSEQ);
 	cr_assert_eq(damage.n, 1);
+	cr_assert(!disk_has(disk, name));
+	cr_assert_eq(queue_impl_log_open(&log, "log", &salvaging, disk_table(disk)), 0);
+	cr_assert_eq(damage.n, 2);
 	cr_assert_eq(damage.length, SIZE - QUEUE_IMPL_LOG_HEADER);
 	n = count(log, "a");
 	/* About sixty are in a file. */
@@ -550,27 +555,37 @@ Test(log_damage, a_reader_whose_record_is_damaged_is_where_it_was_before)
 	disk_free(disk);
 }
 
-/* Where the files before have to be read for the readers, all of them was synced: none is torn. */
+/*
+ * Where the files before have to be read for the readers, all of them was synced: none is torn. Also
+ * when none is left that says that all are known.
+ */
 Test(log_damage, what_is_damaged_at_the_end_of_an_older_file_is_seen)
 {
-	uint64_t base = SIZE - QUEUE_IMPL_LOG_HEADER, at;
-	struct disk *disk = disk_new();
-	struct queue_log *log = make_files(disk, 80);
-	char name[QUEUE_IMPL_LOG_FILE_NAME];
+	const uint64_t base = SIZE - QUEUE_IMPL_LOG_HEADER;
 
-	cr_assert_eq(queue_log_close(log), 0);
-	queue_impl_log_file_name(name, base);
-	at = find_kind(disk, base, base, QUEUE_IMPL_LOG_COMPLETE);
-	flip_in(disk, name, QUEUE_IMPL_LOG_HEADER + (at - base) + QUEUE_IMPL_LOG_RECORD, 0);
-	at = find_kind(disk, 0, 0, QUEUE_IMPL_LOG_END);
-	flip(disk, QUEUE_IMPL_LOG_HEADER + at + 8, 0);
-	damage.n = 0;
-	cr_assert_eq(queue_impl_log_open(&log, "log", &salvaging, disk_table(disk)), 0);
-	cr_assert_eq(damage.n, 2);
-	cr_assert_eq(count(log, "a"), 80);
-	cr_assert_eq(damage.n, 2);
-	cr_assert_eq(queue_log_close(log), 0);
-	disk_free(disk);
+	for (int n = 2; n <= 3; n++) {
+		struct disk *disk = disk_new();
+		struct queue_log *log = make_files(disk, 80);
+		char name[QUEUE_IMPL_LOG_FILE_NAME];
+		uint64_t at;
+
+		cr_assert_eq(queue_log_close(log), 0);
+		queue_impl_log_file_name(name, base);
+		at = find_kind(disk, base, base, QUEUE_IMPL_LOG_COMPLETE);
+		flip_in(disk, name, QUEUE_IMPL_LOG_HEADER + (at - base) + QUEUE_IMPL_LOG_RECORD, 0);
+		at = find_kind(disk, 0, 0, QUEUE_IMPL_LOG_END);
+		flip(disk, QUEUE_IMPL_LOG_HEADER + at + 8, 0);
+		at = find_kind(disk, 0, 0, QUEUE_IMPL_LOG_COMPLETE);
+		if (n == 3)
+			flip(disk, QUEUE_IMPL_LOG_HEADER + at + QUEUE_IMPL_LOG_RECORD, 0);
+		damage.n = 0;
+		cr_assert_eq(queue_impl_log_open(&log, "log", &salvaging, disk_table(disk)), 0);
+		cr_assert_eq(damage.n, n);
+		cr_assert_eq(count(log, "a"), 80);
+		cr_assert_eq(damage.n, n);
+		cr_assert_eq(queue_log_close(log), 0);
+		disk_free(disk);
+	}
 }
 
 /* Of its size nothing is known, and others are asked for: it ends where the next one begins. */
