@@ -162,10 +162,13 @@ verify(struct world *world, const struct knowledge *before, const struct knowled
 	static _Thread_local unsigned char buffer[BUFFER];
 	struct queue_log_message messages[50];
 	struct queue_log_reader *all;
+	char name[16];
 	uint32_t number = UINT32_MAX, first = 0;
 	int n, rc;
 
-	rc = queue_log_reader_open(world->log, "all", NULL, &all);
+	/* Another one than before the crash, which may not know yet that that one was removed. */
+	(void)snprintf(name, sizeof name, "all %u", world->generation);
+	rc = queue_log_reader_open(world->log, name, NULL, &all);
 	stress_check(rc == 0, "reader: %d", rc);
 	while ((n = queue_log_read_n(all, messages, 50, buffer, sizeof buffer, 0)) > 0) {
 		for (int i = 0; i < n; i++) {
@@ -195,7 +198,7 @@ verify(struct world *world, const struct knowledge *before, const struct knowled
 		stress_check(after->acknowledged[i], "P1: number %u is gone, not acknowledged", i);
 	rc = queue_log_reader_close(all);
 	stress_check(rc == 0, "reader: %d", rc);
-	rc = queue_log_reader_remove(world->log, "all");
+	rc = queue_log_reader_remove(world->log, name);
 	stress_check(rc == 0, "remove: %d", rc);
 	world->known = *after;
 	world->known.appended = world->known.promised = number;

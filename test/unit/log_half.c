@@ -644,10 +644,10 @@ Test(log_half, a_full_disk_lets_some_be_committed_and_all_be_rolled_back)
 	/* What says how much is durable takes some of it. */
 	cr_assert_geq(n, 4, "%d", n);
 	cr_assert_leq(n, SIZE / 2 / 4000);
-	cr_assert_eq(stats_of(log).undecided, 12 - n);
+	cr_assert_eq((int)stats_of(log).undecided, 12 - n);
 	cr_assert_eq(queue_log_rollback(log, ids[n++]), 0);
 	cr_assert_eq(queue_log_rollback(log, ids[n++]), 0);
-	cr_assert_eq(stats_of(log).undecided, 12 - n);
+	cr_assert_eq((int)stats_of(log).undecided, 12 - n);
 	/* Room again: what could not be committed can. */
 	disk_limit(disk, 100 * SIZE);
 	do {
@@ -763,6 +763,17 @@ static uint32_t
 reads_of_checker(void)
 {
 	return queue_impl_load32_acq(&interruption.reads);
+}
+
+static void
+await_reads_of_checker(uint32_t n)
+{
+	uint64_t deadline = queue_after_ms(PATIENCE);
+
+	while (reads_of_checker() < n) {
+		cr_assert_lt(queue_now(), deadline);
+		(void)usleep(100);
+	}
 }
 
 static int
@@ -1250,6 +1261,8 @@ Test(log_half, that_cannot_be_read_is_asked_for_later)
 
 	interrupt(disk, log, NULL, fail_checker);
 	id = prepare(log, "42", "order");
+	/* Before it has been woken it sleeps for ever. */
+	await_reads_of_checker(1);
 	await_asleep(log, before + QUEUE_SECOND);
 	cr_assert_eq(reads_of_checker(), 1);
 	cr_assert_eq(asked(), 0);
