@@ -568,6 +568,7 @@ Test(spill, push_until_does_not_wait_longer_for_room_in_the_log, .timeout = 60)
 	uint64_t n, give_up = queue_after_ms(PATIENCE);
 	struct queue_log_stats log_stats;
 	struct queue_options options;
+	bool is_held = false;
 	int rc = 0;
 
 	slow.segment_size = 8 * SIZE;
@@ -582,7 +583,9 @@ Test(spill, push_until_does_not_wait_longer_for_room_in_the_log, .timeout = 60)
 		queue_log_stats(queue_log, &log_stats);
 	while (log_stats.spares < 2 && queue_now() < give_up);
 	queue_impl_store32_rel(&holding, 1);
-	for (n = 2; queue_impl_load32_acq(&holding) == 1 || rc == 0; n += rc == 0) {
+	for (n = 2; !is_held || rc == 0; n += rc == 0) {
+		/* Before it waits it has given memory back, and does not do so any more. */
+		is_held = queue_impl_load32_acq(&holding) == 2;
 		memset(bytes, (int)n, sizeof bytes);
 		memcpy(bytes, &n, sizeof n);
 		rc = queue_impl_log_try_append(queue_log, bytes, sizeof bytes, NULL);

@@ -112,11 +112,11 @@ soak='
 ring exhaustive --stale 3 1 0 uu u o o
 ring exhaustive --stale 3 2 0 uu u oo
 ring exhaustive --stale 4 1 0 u u o o
-ring bounded --preemptions 3 1 0 uu uu oo oo
+ring bounded --preemptions 2 1 0 uu uu oo oo
 ring exhaustive --locked 2 0 uu u oo
 ring exhaustive --locked 3 0 U u O
 ring bounded --locked --preemptions 3 2 0 U U O
-ring bounded --locked --preemptions 3 2 0 uo uo u
+ring bounded --locked --preemptions 2 2 0 uo uo u
 ring bounded --preemptions 2 2 0 U uu O oo
 ring exhaustive 2 0 U uc O
 ring-rseq exhaustive 1 0 u u o
