@@ -60,8 +60,7 @@ QUEUE_TYPED(messages, struct queue_message *)
 struct stopped {
 	enum queue_policy policy;
 	const char *name;
-	unsigned
-		taken; /* subscriptions that a publish says have taken it, this one and the served */
+	unsigned taken; /* by so many, the served one and this, as a publish says */
 };
 
 static struct message *
@@ -446,7 +445,7 @@ typedef unsigned pop_fn(struct fan *fan, unsigned subscriber, struct queue_messa
 			unsigned n);
 typedef void release_fn(struct queue_message *message);
 
-/* Publishes n messages; each that others took than should have is counted. */
+/* Publishes n messages; each that not as many took as should have is counted. */
 INLINED void
 publish_some(struct fan *fan, unsigned n, publish_fn *publish)
 {

@@ -3,7 +3,7 @@
 #
 # lint.sh [briefly]: formatting, clang's warnings, static analysis of the code, the manual pages and
 # the scripts. In the brief form clang-tidy leaves out the bench, which is not installed, and its
-# analyzer does not go as deep: a seventh of the time.
+# analyzer does not go as deep: a fifth of the time.
 set -u
 here=$(dirname "$0")
 # shellcheck source=test/support/report.sh
