@@ -112,11 +112,11 @@ queue_impl_log_read_header(const unsigned char *bytes, struct queue_impl_log_seg
 static uint32_t
 check_of_record(uint64_t salt, const uint64_t words[3], const void *data, size_t size)
 {
-	const uint32_t length = (uint32_t)words[0];
-	uint32_t crc = queue_impl_crc32c(0, &salt, sizeof salt);
+	/* The salt, the length, and what comes behind the CRC, without a space in between. */
+	const uint64_t head[] = {salt, (uint32_t)words[0] | words[1] << 32,
+				 words[1] >> 32 | words[2] << 32, words[2] >> 32};
+	uint32_t crc = queue_impl_crc32c(0, head, sizeof salt + 4 + 2 * sizeof words[1]);
 
-	crc = queue_impl_crc32c(crc, &length, sizeof length);
-	crc = queue_impl_crc32c(crc, &words[1], 2 * sizeof words[1]);
 	return queue_impl_crc32c(crc, data, size);
 }
 
@@ -183,19 +183,14 @@ grow(struct queue_impl_log_scan *scan, size_t capacity)
 	return 0;
 }
 
-/*
- * Has `size` bytes from a position in the buffer; they are in the segment, or else -EILSEQ. A file that ends too
- * early is one with zeros at its end.
- */
+/* Reads `size` bytes, and what comes behind them. */
 static int
-fetch(struct queue_impl_log_scan *scan, uint64_t position, size_t size)
+read_chunk(struct queue_impl_log_scan *scan, uint64_t position, size_t size)
 {
 	uint64_t wanted = size > CHUNK ? size : CHUNK;
 	int64_t n;
 	int rc;
 
-	if (position >= scan->from && position + size <= scan->from + scan->filled)
-		return 0;
 	if (position + size > scan->until)
 		return -EILSEQ;
 	if (wanted > scan->until - position)
@@ -214,6 +209,18 @@ fetch(struct queue_impl_log_scan *scan, uint64_t position, size_t size)
 	scan->from = position;
 	scan->filled = (size_t)wanted;
 	return 0;
+}
+
+/*
+ * Has `size` bytes from a position in the buffer; they are in the segment, or else -EILSEQ. A file
+ * that ends too early is one with zeros at its end.
+ */
+static inline int
+fetch(struct queue_impl_log_scan *scan, uint64_t position, size_t size)
+{
+	if (position >= scan->from && position + size <= scan->from + scan->filled)
+		return 0;
+	return read_chunk(scan, position, size);
 }
 
 static const unsigned char *
