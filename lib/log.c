@@ -18,11 +18,10 @@
 #define SEGMENT_DEFAULT (UINT64_C(64) << 20)
 #define STAGING_DEFAULT (UINT64_C(4) << 20)
 #define STAGING_MIN (UINT64_C(1) << 18)
+#define STAGING_FIRST (STAGING_MIN / 8)
 #define STAGING_MAX (UINT64_C(1) << 30)
 #define CHECK_AFTER_DEFAULT (10 * QUEUE_SECOND)
 #define CHECK_LIMIT_DEFAULT 15
-#define PAGE 4096
-#define HUGE_PAGE (UINT64_C(2) << 20)
 
 _Static_assert(offsetof(struct queue_log, spill) == 0, "where queue_impl_spill_of looks");
 
@@ -445,9 +444,9 @@ set_options(struct queue_log_options *options)
 	       !(options->flags & ~(QUEUE_LOG_SALVAGE | QUEUE_LOG_NO_CREATE)) &&
 	       options->segment_size >= QUEUE_LOG_SEGMENT_MIN &&
 	       options->segment_size <= QUEUE_LOG_SEGMENT_MAX &&
-	       options->segment_size % PAGE == 0 && options->staging_size >= STAGING_MIN &&
-	       options->staging_size <= STAGING_MAX && is_power_of_two(options->staging_size) &&
-	       queue_impl_allocator(options->allocator);
+	       options->segment_size % QUEUE_IMPL_LOG_PAGE == 0 &&
+	       options->staging_size >= STAGING_MIN && options->staging_size <= STAGING_MAX &&
+	       is_power_of_two(options->staging_size) && queue_impl_allocator(options->allocator);
 }
 
 /* Not predictable, so that nobody can make messages that look like records. */
@@ -467,7 +466,7 @@ random_number(void)
 static size_t
 staging_alignment(size_t size)
 {
-	return size >= HUGE_PAGE ? HUGE_PAGE : PAGE;
+	return size >= QUEUE_IMPL_LOG_HUGE_PAGE ? QUEUE_IMPL_LOG_HUGE_PAGE : QUEUE_IMPL_LOG_PAGE;
 }
 
 static void
@@ -497,18 +496,6 @@ log_free(struct queue_log *log)
 				   staging_alignment(log->staging_mask + 1));
 	pthread_mutex_destroy(&log->lock);
 	allocator->release(allocator->context, log, sizeof *log, _Alignof(struct queue_log));
-}
-
-/* In one call the system gives a thousand pages in a fraction of the time of a fault for each. */
-static void
-clear(unsigned char *memory, size_t size)
-{
-	if (size >= HUGE_PAGE)
-		(void)madvise(memory, size, MADV_HUGEPAGE); /* it may have none */
-#if defined MADV_POPULATE_WRITE
-	(void)madvise(memory, size, MADV_POPULATE_WRITE); /* older ones know nothing of it */
-#endif
-	memset(memory, 0, size);
 }
 
 static struct queue_log *
@@ -545,7 +532,6 @@ log_allocate(const struct queue_log_options *options, const struct queue_impl_di
 		log_free(log);
 		return NULL;
 	}
-	clear(log->staging, options->staging_size);
 	return log;
 }
 
@@ -563,6 +549,22 @@ open_directory(struct queue_log *log, const char *path)
 	if (log->lock_file < 0)
 		return log->lock_file;
 	return disk->lock(disk->context, log->lock_file);
+}
+
+/*
+ * All of the staging memory counts as being cleared, and the committer goes on with that: memory that
+ * a process has not used before costs the system a millisecond and more, for which nobody who opens a
+ * log need wait. A little is ready at once, for what the log says of itself.
+ */
+static void
+begin_staging(struct queue_log *log)
+{
+	uint64_t size = log->staging_mask + 1;
+
+	if (size >= QUEUE_IMPL_LOG_HUGE_PAGE)
+		(void)madvise(log->staging, size, MADV_HUGEPAGE); /* it may have none */
+	log->released = log->written - size;
+	queue_impl_log_clear(log, log->released + STAGING_FIRST);
 }
 
 static void
@@ -636,8 +638,10 @@ queue_impl_log_open(struct queue_log **out, const char *directory,
 		rc = open_directory(log, directory);
 	if (rc >= 0)
 		rc = queue_impl_log_recover(log);
-	if (rc >= 0)
+	if (rc >= 0) {
+		begin_staging(log);
 		rc = start_threads(log);
+	}
 	if (rc >= 0)
 		*out = log;
 	else if (log)

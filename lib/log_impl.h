@@ -26,6 +26,8 @@
  *   clear |  being cleared by    |  records, some of them still being copied| clear
  *         |  the committer       |                                          |
  *     ----+----------------------+------------------------------------------+----
+ *
+ * In a log that has just been opened most of the memory is still being cleared.
  */
 #include <conveyor/impl/wait.h>
 #include <conveyor/log.h>
@@ -36,6 +38,10 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+
+/* What systems give memory in, mostly. */
+#define QUEUE_IMPL_LOG_PAGE 4096
+#define QUEUE_IMPL_LOG_HUGE_PAGE (UINT64_C(2) << 20)
 
 /* Files made ready: two are wanted, more come from old segments. */
 #define QUEUE_IMPL_LOG_SPARES 4
@@ -333,6 +339,9 @@ void queue_impl_log_half_figures(struct queue_log *log, struct queue_log_stats *
  * log_commit.c
  */
 void *queue_impl_log_committer(void *opaque);
+
+/* The committer, or before there is one: clears the staging memory up to a position. */
+void queue_impl_log_clear(struct queue_log *log, uint64_t to);
 
 /*
  * spill.c

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE (UINT64_C(16) << 10)
+#define PIECE (UINT64_C(64) << 10)
 /* So much behind the cut is overwritten whatever is there. */
 #define SURELY (UINT64_C(1) << 20)
 #define GAP_MOST ((uint64_t)UINT32_MAX * 8)
@@ -441,11 +441,14 @@ cut(struct recovery *recovery, uint64_t position)
 		uint64_t offset = QUEUE_IMPL_LOG_HEADER + (position - scan->base);
 
 		n = scan->end - position < PIECE ? scan->end - position : PIECE;
-		got = disk->read(disk->context, scan->file, bytes, n, offset);
-		if (got < 0)
-			return (int)got;
-		if (position < surely || (uint64_t)got < n || memcmp(bytes, zeros, n) != 0)
-			rc = disk->write(disk->context, scan->file, zeros, n, offset);
+		if (position >= surely) {
+			got = disk->read(disk->context, scan->file, bytes, n, offset);
+			if (got < 0)
+				return (int)got;
+			if ((uint64_t)got == n && memcmp(bytes, zeros, n) == 0)
+				continue;
+		}
+		rc = disk->write(disk->context, scan->file, zeros, n, offset);
 	}
 	queue_impl_log_scan_forget(scan);
 	return rc;
@@ -696,7 +699,7 @@ recover(struct recovery *recovery)
 		log->needed = recovery->complete_from;
 		log->restates_next = log->first_end;
 	}
-	log->tail = log->released = log->written = log->durable = position;
+	log->tail = log->written = log->durable = position;
 	log->messages_end = recovery->messages_end;
 	/* The first batch says that what is there was synced. */
 	log->noted = UINT64_MAX;

@@ -1761,6 +1761,59 @@ Test(log, an_append_waits_for_room_in_memory)
 	disk_free(disk);
 }
 
+static void *
+allocate_dirty(void *context, size_t size, size_t alignment)
+{
+	void *memory = aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+
+	(void)context;
+	if (memory)
+		memset(memory, 0xff, size);
+	return memory;
+}
+
+static void
+release_dirty(void *context, void *memory, size_t size, size_t alignment)
+{
+	(void)context, (void)size, (void)alignment;
+	free(memory);
+}
+
+/* Wherever it begins: memory of one page of the largest kind, of two, and of less. */
+Test(log, clears_its_memory_before_anything_is_appended)
+{
+	static const struct queue_allocator dirty = {.allocate = allocate_dirty,
+						     .release = release_dirty};
+	static const uint64_t sizes[] = {4 * SIZE, 32 * SIZE, 64 * SIZE};
+	static char text[4001];
+
+	memset(text, 'a', sizeof text - 1);
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		struct queue_log_options options = small;
+		struct disk *disk = disk_new();
+
+		options.allocator = &dirty;
+		options.staging_size = sizes[i];
+		for (uint64_t n = 0; n <= 2 * sizes[i]; n += sizes[i]) {
+			struct queue_log *log = open_log(disk, &options);
+			struct queue_log_reader *reader = open_reader(log, "all", NULL);
+			uint64_t position = append(log, "first");
+
+			cr_assert_eq(expect(reader, "first", 1), position);
+			cr_assert_eq(queue_log_ack(reader, position), 0);
+			/* Once round. */
+			for (uint64_t size = 0; size <= sizes[i]; size += sizeof text) {
+				append(log, text);
+				position = expect(reader, text, 1);
+				cr_assert_eq(queue_log_ack(reader, position), 0);
+			}
+			cr_assert_eq(queue_log_reader_close(reader), 0);
+			cr_assert_eq(queue_log_close(log), 0);
+		}
+		disk_free(disk);
+	}
+}
+
 /* What is acknowledged out of order becomes longer, until there is no room to say it. */
 Test(log, a_disk_that_is_too_full_for_what_is_acknowledged_refuses_a_sync)
 {
