@@ -518,8 +518,8 @@ LITMUS := $(notdir $(basename $(wildcard test/model/litmus/*.c)))
 LITMUS_EXPLORED := $(LITMUS:%=$(MODEL)/explored/%)
 LITMUS_NATIVE := $(LITMUS:%=$(MODEL)/native/%)
 LITMUS_SECONDS ?= 1
-EXPLORED_PROGRAMS := $(patsubst %,$(MODEL)/explore-%,ring ring-rseq queue epoch bucket call \
-	message topic)
+EXPLORED_PROGRAMS := $(patsubst %,$(MODEL)/explore-%,ring ring-few ring-rseq queue epoch bucket \
+	call message topic)
 
 .PHONY: explore explore-programs explore-soak
 $(MODEL)/explorer.o: test/model/explorer/explorer.c test/model/explorer/explorer.h
@@ -551,6 +551,11 @@ $(MODEL)/patient-ring.c: lib/ring.c
 		{ echo '$<: PATIENCE and LOOKS are not where they were'; exit 1; }
 	$(Q)sed -e 's/^\(.define PATIENCE\) .*/\1 1/' -e 's/^\(.define LOOKS\) .*/\1 2/' $< >$@
 
+# Rings of any size are large ones.
+$(MODEL)/few-ring.c: $(MODEL)/patient-ring.c
+	@grep -q '^.define MANY 64$$' $< || { echo 'lib/ring.c: MANY is not where it was'; exit 1; }
+	$(Q)sed -e 's/^\(.define MANY\) .*/\1 1/' $< >$@
+
 define explored-program
 @mkdir -p $@.d
 $(call say,CC,$@)
@@ -562,6 +567,8 @@ $(Q)$(MODEL_CC) -no-pie -o $@ $@.d/*.o $(MODEL)/explorer.o
 endef
 $(EXPLORED_PROGRAMS): $(MODEL)/explorer.o $(MODEL_HEADERS)
 $(MODEL)/explore-ring: test/model/explorer/explore_ring.c $(MODEL)/patient-ring.c lib/alloc.c
+	$(call explored-program)
+$(MODEL)/explore-ring-few: test/model/explorer/explore_ring.c $(MODEL)/few-ring.c lib/alloc.c
 	$(call explored-program)
 $(MODEL)/explore-ring-rseq: test/model/explorer/explore_ring.c $(MODEL)/patient-ring.c lib/alloc.c
 	$(call explored-program,-DMODEL_RSEQ)

@@ -24,6 +24,7 @@ _Static_assert(sizeof(struct queue_ring) == 3 * QUEUE_IMPL_APART, "the slots fol
  * for a moment: consumers move it all the time, and each look takes the line away from them.
  */
 #define FEW 16
+#define MANY 64
 #define PACE 4 /* pauses */
 
 /* How often the depth is looked at until nothing has moved meanwhile. */
@@ -221,7 +222,7 @@ look_at_head(const struct queue_ring *ring, uint64_t tail)
 	int64_t room = (int64_t)(ring->capacity - (tail - head));
 	unsigned i;
 
-	if (room <= 0 || room >= FEW || ring->capacity < 4 * FEW || is_ours(&ring->consumer))
+	if (room <= 0 || room >= FEW || ring->capacity < MANY || is_ours(&ring->consumer))
 		return head;
 	for (i = 0; i < PACE; i++)
 		queue_impl_pause();

@@ -57,6 +57,8 @@ ring exhaustive --locked 2 0 U c O
 ring exhaustive --locked 3 0 U uo
 ring exhaustive 1 0 uc s
 ring bounded --locked --stale 2 --preemptions 1 2 0 uo uououo
+ring exhaustive 2 0 uuu oouo
+ring-few exhaustive 2 0 uu u o
 ring-rseq exhaustive 1 0 u o
 ring-rseq exhaustive 1 0 uu oo
 ring-rseq exhaustive 1 0 u c o

@@ -140,11 +140,17 @@ is_full(const struct role *role)
 	explorer_assert(others(role, "uU") + role->accepted >= role->popped + capacity);
 }
 
+/* What it has pushed itself, and what of others it has popped, has been in it. */
 static void
 is_empty(const struct role *role)
 {
-	unsigned went = role->accepted > role->known ? role->accepted : role->known;
+	unsigned went = role->accepted, i;
 
+	for (i = 0; i < role->popped; i++)
+		if (role->came_out[i]->producer != role->number)
+			went++;
+	if (went < role->known)
+		went = role->known;
 	explorer_assert(went <= others(role, "oO") + role->popped);
 }
 
