@@ -78,12 +78,12 @@ queue exhaustive fence u f
 queue exhaustive fence c f
 queue exhaustive fencef c t
 queue exhaustive fencep ut ut
-queue exhaustive barriers bb oo
+queue bounded --preemptions 1 barriers bb oo
 queue bounded --locked --stale 2 --preemptions 3 fence2 ur ut
 queue exhaustive --stale 1 fence bb oo
 queue exhaustive fence u e
 queue exhaustive barrier u e
-queue bounded --stale 1 --preemptions 2 barrier bb e o
+queue bounded --stale 1 --preemptions 1 barrier bb e o
 epoch exhaustive fence 1
 epoch exhaustive fence 1 crowd
 epoch exhaustive barrier 1
@@ -130,6 +130,7 @@ queue exhaustive fence b c o
 queue exhaustive fencep Uo b
 queue exhaustive fences bb oo
 queue exhaustive barrier u f
+queue bounded --preemptions 2 barriers bb oo
 queue bounded --preemptions 3 fence bb o o
 queue bounded --preemptions 3 fence b c o o
 queue bounded --preemptions 3 fence f b o

@@ -201,7 +201,7 @@ static struct node nodes[STEPS];
 static struct event events[STEPS];
 static unsigned depth, planned;
 static struct view fence_view;
-static struct clock fence_steps;
+static struct clock fence_steps, global_steps;
 static struct location *plain_pending;
 static int creator = -1;
 static jmp_buf controller;
@@ -1025,13 +1025,14 @@ conclude(struct event *event)
 	if (event->global)
 		for (i = 0; i < n_threads; i++)
 			merge(&event->steps, &threads[i].steps);
+	/* Not yet when it began: that it comes behind the global one may be otherwise. */
+	merge(&event->steps, &global_steps);
 	event->index = event->steps.at[current] = (uint16_t)(event->before.at[current] + 1);
 	me->steps = event->steps;
 	if (event->fence)
 		fence_steps = event->steps;
 	if (event->global)
-		for (i = 0; i < n_threads; i++)
-			merge(&threads[i].steps, &event->steps);
+		global_steps = event->steps;
 	if (!full && depth >= planned && !nodes[depth - 1].local)
 		find_races(depth - 1);
 }
@@ -1694,6 +1695,7 @@ execute(void)
 	creator = -1;
 	memset(&fence_view, 0, sizeof fence_view);
 	memset(&fence_steps, 0, sizeof fence_steps);
+	memset(&global_steps, 0, sizeof global_steps);
 	for (i = 0; i < n_locals; i++)
 		memset(locals[i].address, 0, locals[i].size);
 	prepare(0, start_main, NULL);
