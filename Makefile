@@ -505,7 +505,8 @@ bench-peers:
 
 # Litmus programs, and the library's own files, under an explorer of all executions (explorer.c in
 # test/model/explorer says how); by gcc, whose instrumentation it takes the place of. PATIENCE and
-# LOOKS, how often something is looked at again, are 1 and 2 there: more is more of the same.
+# LOOKS, how often something is looked at again, are 1 and 2 there, and ACKNOWLEDGE, so many items
+# at once, is 1: more is more of the same.
 MODEL := $(OUT)/model
 MODEL_CC := gcc
 MODEL_WARNINGS ?= $(WARNINGS) -Werror
@@ -519,7 +520,7 @@ LITMUS_EXPLORED := $(LITMUS:%=$(MODEL)/explored/%)
 LITMUS_NATIVE := $(LITMUS:%=$(MODEL)/native/%)
 LITMUS_SECONDS ?= 1
 EXPLORED_PROGRAMS := $(patsubst %,$(MODEL)/explore-%,ring ring-few ring-rseq queue epoch bucket \
-	call message topic)
+	call message topic spill)
 
 .PHONY: explore explore-programs explore-soak
 $(MODEL)/explorer.o: test/model/explorer/explorer.c test/model/explorer/explorer.h
@@ -556,6 +557,12 @@ $(MODEL)/few-ring.c: $(MODEL)/patient-ring.c
 	@grep -q '^.define MANY 64$$' $< || { echo 'lib/ring.c: MANY is not where it was'; exit 1; }
 	$(Q)sed -e 's/^\(.define MANY\) .*/\1 1/' $< >$@
 
+$(MODEL)/patient-spill.c: lib/spill.c
+	@mkdir -p $(@D)
+	@grep -q '^.define ACKNOWLEDGE 64$$' $< || \
+		{ echo '$<: ACKNOWLEDGE is not where it was'; exit 1; }
+	$(Q)sed -e 's/^\(.define ACKNOWLEDGE\) .*/\1 1/' $< >$@
+
 define explored-program
 @mkdir -p $@.d
 $(call say,CC,$@)
@@ -582,6 +589,10 @@ $(MODEL)/explore-message: test/model/explorer/explore_message.c
 	$(call explored-program)
 $(MODEL)/explore-topic: $(patsubst %,test/model/explorer/%.c,explore_topic machine) \
 		$(MODEL)/patient-ring.c $(patsubst %,lib/%.c,alloc topic epoch queue wait descriptor)
+	$(call explored-program)
+$(MODEL)/explore-spill: $(patsubst %,test/model/explorer/%.c,explore_spill machine) \
+		$(MODEL)/patient-ring.c $(MODEL)/patient-spill.c \
+		$(patsubst %,lib/%.c,alloc queue wait descriptor)
 	$(call explored-program)
 $(MODEL)/explore-call: $(patsubst %,test/model/explorer/%.c,explore_call machine) \
 		$(patsubst %,lib/%.c,call wait)

@@ -109,6 +109,18 @@ topic exhaustive fence1 s p
 topic exhaustive fence1 sp x
 topic exhaustive fence1f pt q
 topic exhaustive fence1w pp x
+spill exhaustive fence bb T t
+spill exhaustive fence b b o
+spill bounded --locked --preemptions 1 fence bb tbt T
+spill bounded --preemptions 1 fence b b o o
+spill bounded --preemptions 1 barrier b b o o
+spill bounded --preemptions 2 fence - bb oo
+spill bounded --preemptions 2 fence b bc oo
+spill bounded --preemptions 2 fence2 b bu oo
+spill bounded --preemptions 2 fencen b b oo
+spill bounded --preemptions 2 fencex b bb o
+spill bounded --preemptions 1 fencef b b ot
+spill bounded --preemptions 1 fenceh bbbt oo o b
 '
 soak='
 ring exhaustive --stale 3 1 0 uu u o o
@@ -147,6 +159,15 @@ topic exhaustive fence1 p s x
 topic exhaustive fence1 p x c
 bucket exhaustive 1 ABA
 bucket exhaustive 11 AB
+spill exhaustive fence - bb o
+spill exhaustive --locked fence b bT t
+spill bounded --locked --preemptions 2 fence bb tbt T
+spill bounded --preemptions 2 fence b b o o
+spill bounded --preemptions 2 fence b c b oo
+spill bounded --preemptions 2 fence2 b bU t t
+spill bounded --preemptions 2 fencex b bb oo
+spill bounded --preemptions 2 fencef b b ot
+spill bounded --preemptions 1 barrier b bc o o
 '
 
 # refuse MESSAGE

@@ -55,45 +55,6 @@ static bool destroyed;
 static _Alignas(128) unsigned char arena[ARENA];
 static size_t used;
 
-/* The lock: 1: locked, 2: and waited for. It orders no more than it has to. */
-
-int
-pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes)
-{
-	(void)attributes;
-	queue_impl_store32_rlx((uint32_t *)(void *)mutex, 0);
-	return 0;
-}
-
-int
-pthread_mutex_destroy(pthread_mutex_t *mutex)
-{
-	(void)mutex;
-	return 0;
-}
-
-int
-pthread_mutex_lock(pthread_mutex_t *mutex)
-{
-	uint32_t *word = (uint32_t *)(void *)mutex, free = 0;
-
-	if (queue_impl_cas32_acq_rel(word, &free, 1))
-		return 0;
-	while (queue_impl_exchange32_acq_rel(word, 2) != 0)
-		explorer_futex_wait(word, 2);
-	return 0;
-}
-
-int
-pthread_mutex_unlock(pthread_mutex_t *mutex)
-{
-	uint32_t *word = (uint32_t *)(void *)mutex;
-
-	if (queue_impl_exchange32_acq_rel(word, 0) == 2)
-		(void)explorer_futex_wake(word, 1);
-	return 0;
-}
-
 /* Never the same twice. */
 static void *
 allocate(void *context, size_t size, size_t alignment)

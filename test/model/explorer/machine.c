@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What lies below the library, for programs under the explorer: the system calls that it makes, its
- * clock and its event descriptors. There are no restartable sequences.
+ * clock, its event descriptors and locks. There are no restartable sequences.
  */
 #include "machine.h"
 
@@ -100,6 +100,45 @@ pthread_setspecific(pthread_key_t key, const void *value)
 {
 	(void)key;
 	(void)value;
+	return 0;
+}
+
+/* A lock. 1: it is taken; 2: and waited for. It orders no more than it has to. */
+
+int
+pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes)
+{
+	(void)attributes;
+	queue_impl_store32_rlx((uint32_t *)(void *)mutex, 0);
+	return 0;
+}
+
+int
+pthread_mutex_destroy(pthread_mutex_t *mutex)
+{
+	(void)mutex;
+	return 0;
+}
+
+int
+pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+	uint32_t *word = (uint32_t *)(void *)mutex, nobody = 0;
+
+	if (queue_impl_cas32_acq(word, &nobody, 1))
+		return 0;
+	while (__atomic_exchange_n(word, 2, __ATOMIC_ACQUIRE) != 0)
+		explorer_futex_wait(word, 2);
+	return 0;
+}
+
+int
+pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+	uint32_t *word = (uint32_t *)(void *)mutex;
+
+	if (__atomic_exchange_n(word, 0, __ATOMIC_RELEASE) == 2)
+		(void)explorer_futex_wake(word, 1);
 	return 0;
 }
 
