@@ -385,13 +385,12 @@ look_behind(struct queue_bounded *queue)
 
 	if (queue_impl_ring_is_filled(ring, head))
 		return 1;
-	if (queue_impl_load32_acq(&queue->spill->state) != 0)
+	if (queue_impl_load32_acq(&queue->spill->state) != 0) /* SPILL1 acquire */
 		rc = queue->spill->operations->attend(queue);
 	if (rc > 0)
 		return 1;
-	/* No end has moved: it was empty all the time. */
-	if (queue_impl_load_acq(&ring->head) != head || /* RING4 acquire */
-	    queue_impl_ring_is_filled(ring, head))
+	/* No end has moved: it was empty all the time. Relaxed: the same one, or all begins anew. */
+	if (queue_impl_load_rlx(&ring->head) != head || queue_impl_ring_is_filled(ring, head))
 		return 1;
 	return rc;
 }

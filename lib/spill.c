@@ -18,7 +18,8 @@
  *  - A push that saw the state before ACTIVE was set may be late with its item, which then comes to
  *    lie in the ring before items of the log. All these were appended after that push began: it is
  *    as if its item had been pushed first.
- *  - Who sees ACTIVE gone sees all that was moved before in the ring, and goes behind (SPILL1).
+ *  - Who sees ACTIVE gone sees all that was moved before in the ring (SPILL1): a pop finds it, a
+ *    push goes behind.
  *  - An item is there for pops when its message can be read: that is when it is stored, before its
  *    push returns. Until then the push is under way.
  *  - A pop says "empty" when the ring was so before and after it had found nothing in the log, and
@@ -332,6 +333,7 @@ smaller(uint64_t a, uint64_t b)
 static bool
 set_attention(struct spill *spill)
 {
+	uint64_t seen = queue_impl_load_rlx(&spill->front.attention); /* relaxed: with the lock */
 	uint64_t tail = filled_end(spill), attention = NEVER;
 
 	if (spill->n_moved > 0)
@@ -339,11 +341,10 @@ set_attention(struct spill *spill)
 				    moved_at(spill, spill->n_moved - 1)->place + 1);
 	if (is_active(spill))
 		attention = smaller(attention, tail > spill->low ? tail - spill->low : 0);
-	if (attention == queue_impl_load_rlx(&spill->front.attention)) /* relaxed: with the lock */
+	if (attention == seen)
 		return false;
-	/* Relaxed: the fence that follows orders it. */
-	queue_impl_store_rlx(&spill->front.attention, attention);
-	queue_impl_fence_full();			 /* WAIT1 waiter */
+	/* A swap, as event_order follows one. It succeeds: nobody else has the lock. */
+	(void)queue_impl_cas_acq_rel(&spill->front.attention, &seen, attention);
 	queue_impl_event_order(&spill->queue->not_full); /* WAIT1 waiter */
 	return true;
 }

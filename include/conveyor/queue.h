@@ -30,7 +30,8 @@
  *               QUEUE2  waiter: last access -> fini: frees           via waiting_to_push,
  *                                                                        waiting_to_pop
  *               DESCRIPTOR2  queue_fd: the number -> push, pop: use it   via not_empty, careful
- *               SPILL1  pop: items moved from the log -> push: goes behind   via spill->state
+ *               SPILL1  pop: items moved from the log -> pop: finds them,    via spill->state
+ *                                                     -> push: goes behind
  */
 #include <conveyor/alloc.h>
 #include <conveyor/clock.h>
