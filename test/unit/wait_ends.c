@@ -7,6 +7,8 @@
 #include <conveyor/bucket.h>
 #include <conveyor/queue.h>
 
+#include "../support/disk.h"
+#include "log_impl.h"
 #include "queue_impl.h"
 
 #include <pthread.h>
@@ -15,6 +17,7 @@
 #include "unit.h"
 
 #define ROUNDS 200
+#define SIZE 65536
 
 /* For loops: Criterion makes every assertion that holds an event, which costs microseconds. */
 #define EXPECT(condition)                                                                          \
@@ -99,6 +102,81 @@ Test(wait_ends, of_a_queue_that_a_thread_has_waited_in_to_push, .timeout = 60)
 Test(wait_ends, of_a_queue_that_a_thread_has_selected, .timeout = 60)
 {
 	end_while_a_thread_leaves(select_until_closed, 0);
+}
+
+struct spiller {
+	struct queue_bounded *queue;
+	uint64_t encoded; /* it is inside, for it has begun to write an item */
+};
+
+static ptrdiff_t
+encode_nothing(const void *item, void *buffer, size_t size, void *context)
+{
+	struct spiller *spiller = context;
+
+	(void)item;
+	(void)buffer;
+	(void)size;
+	/* Relaxed: it must not order what the test is about. */
+	queue_impl_store_rlx(&spiller->encoded, 1);
+	return 0;
+}
+
+static int
+decode_nothing(const void *data, size_t length, void **item, void *context)
+{
+	(void)data;
+	(void)length;
+	(void)context;
+	*item = NULL;
+	return 0;
+}
+
+static void *
+spill(void *argument)
+{
+	struct spiller *spiller = argument;
+	int rc = queue_push(spiller->queue, NULL);
+
+	EXPECT(rc == 0 || rc == -EPIPE);
+	return NULL;
+}
+
+Test(wait_ends, of_a_queue_that_a_thread_has_stored_an_item_in_the_log_of, .timeout = 60)
+{
+	const struct queue_log_options small = {.segment_size = SIZE, .staging_size = 4 * SIZE};
+	struct disk *disk = disk_new();
+	struct queue_log *log = NULL;
+	int round, rc;
+
+	EXPECT(queue_impl_log_open(&log, "log", &small, disk_table(disk)) == 0);
+	for (round = 0; round < ROUNDS; round++) {
+		struct spiller spiller = {.encoded = 0};
+		const struct queue_options options = {
+			.capacity = 1,
+			.policy = QUEUE_SPILL,
+			.on_drop = drop_nothing,
+			.context = &spiller,
+			.log = log,
+			.encode = encode_nothing,
+			.decode = decode_nothing,
+		};
+		pthread_t thread;
+
+		EXPECT(queue_create(&spiller.queue, &options) == 0);
+		/* Full, now or by what the round before has left in the log. */
+		(void)queue_try_push(spiller.queue, NULL);
+		EXPECT(pthread_create(&thread, NULL, spill, &spiller) == 0);
+		while (!queue_impl_load_rlx(&spiller.encoded))
+			(void)sched_yield();
+		EXPECT(queue_close(spiller.queue) == 0);
+		while ((rc = queue_destroy(spiller.queue)) == -EBUSY)
+			(void)sched_yield();
+		EXPECT(rc == 0);
+		EXPECT(pthread_join(thread, NULL) == 0);
+	}
+	EXPECT(queue_log_close(log) == 0);
+	disk_free(disk);
 }
 
 struct taker {
