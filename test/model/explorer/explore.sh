@@ -94,6 +94,7 @@ bucket exhaustive a AB
 bucket exhaustive 1 A far
 bucket exhaustive 4 AB
 bucket exhaustive 31 rA
+bucket exhaustive feed
 call exhaustive wait
 call exhaustive look
 call exhaustive cancel
@@ -143,6 +144,7 @@ queue exhaustive fencep Uo b
 queue exhaustive fences bb oo
 queue exhaustive barrier u f
 queue bounded --preemptions 2 barriers bb oo
+queue bounded --stale 1 --preemptions 2 barrier bb e o
 queue bounded --preemptions 3 fence bb o o
 queue bounded --preemptions 3 fence b c o o
 queue bounded --preemptions 3 fence f b o

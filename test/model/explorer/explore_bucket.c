@@ -4,11 +4,15 @@
  * another rate.
  *
  *	bucket TAKES CHANGES [far]
+ *	bucket feed
  *
  * TAKES: a digit for each take, of so many tokens; a asks how many there are, w when there will be
  * 2. CHANGES: A or B for each set, to one of two rates, or r for a refund of 1. What the takes
  * answer, and what is left, must come out in some order in which one thread does all of that, each
  * call a step.
+ *
+ * feed: one thread waits for a token of a feed, the other one makes it; a wait that nobody ends is
+ * a deadlock.
  */
 #include "explorer.h"
 #include "machine.h"
@@ -21,6 +25,9 @@
 #define CALLS_MAX 4
 #define WAYS_MAX 64
 #define TRIALS_MAX 128
+
+#define ARENA 4096
+#define LINE ((size_t)128)
 
 /* A time that makes more than 64 bits of ticks at such a rate, and one that does not. */
 #define FAR (UINT64_C(1) << 33)
@@ -127,20 +134,105 @@ change_all(void *nothing)
 	return nothing;
 }
 
+/* The feed. */
+
+static _Alignas(128) unsigned char arena[ARENA];
+static size_t used;
+static struct queue_token_feed *feed;
+
+static void *
+allocate(void *context, size_t size, size_t alignment)
+{
+	void *memory = &arena[used];
+
+	(void)context;
+	explorer_assert(alignment <= LINE);
+	used += (size + LINE - 1) / LINE * LINE;
+	explorer_assert(used <= ARENA);
+	return memory;
+}
+
+static void
+release(void *context, void *memory, size_t size, size_t alignment)
+{
+	(void)context;
+	(void)memory;
+	(void)size;
+	(void)alignment;
+}
+
+static const struct queue_allocator allocator = {.allocate = allocate, .release = release};
+
+static void *
+wait_for_token(void *nothing)
+{
+	int rc = queue_token_feed_take_until(feed, 1, QUEUE_NEVER);
+
+	explorer_assert(rc == 0);
+	return nothing;
+}
+
+static void *
+make_token(void *nothing)
+{
+	(void)queue_token_feed_advance(feed, MACHINE_NOW + 1);
+	return nothing;
+}
+
+static int
+explore_feed(void)
+{
+	const struct queue_token_feed_options options = {
+		.tokens = 1,
+		.period = 1,
+		.flags = QUEUE_FEED_MANUAL,
+		.allocator = &allocator,
+	};
+	pthread_t waiter, maker;
+	int rc;
+
+	used = 0;
+	rc = queue_token_feed_create(&feed, &options);
+	explorer_assert(rc == 0);
+	/* It is full at first. */
+	rc = queue_token_feed_take(feed, 1);
+	explorer_assert(rc == 0);
+	(void)queue_token_feed_advance(feed, MACHINE_NOW);
+	(void)pthread_create(&waiter, NULL, wait_for_token, NULL);
+	(void)pthread_create(&maker, NULL, make_token, NULL);
+	(void)pthread_join(waiter, NULL);
+	(void)pthread_join(maker, NULL);
+	explorer_assert(queue_token_feed_available_approx(feed) == 0);
+	explorer_assert(queue_token_feed_destroy(feed) == 0);
+	return 0;
+}
+
 const char program_usage[] =
 	" TAKES CHANGES [far]\n"
+	"       explore-bucket [OPTION...] feed\n"
 	"\n"
 	"  TAKES    what one thread does, up to 4 calls: a digit takes so many tokens,\n"
 	"           a asks how many there are, w when there will be 2\n"
 	"  CHANGES  what the other one does, up to 3 calls, 2 beside more than 2 takes:\n"
 	"           A and B set one of two rates, r refunds 1\n"
-	"  far      at a time that makes more than 64 bits of ticks\n";
+	"  far      at a time that makes more than 64 bits of ticks\n"
+	"  feed     one thread waits for a token of a feed, the other one makes it\n";
+
+static bool
+is_feed(void)
+{
+	return explorer_argument(0) && strcmp(explorer_argument(0), "feed") == 0;
+}
 
 void
 program_check(void)
 {
 	const char *const words[] = {"far", NULL};
 
+	if (is_feed()) {
+		explorer_need_no_more(1);
+		return;
+	}
 	explorer_need_calls(0, "TAKES", "0123456789aw", CALLS_MAX);
 	/* With more there are more orders than the explorer has room for. */
 	explorer_need_calls(1, "CHANGES", "ABr", strlen(explorer_argument(0)) > 2 ? 2 : 3);
@@ -156,6 +248,8 @@ main(void)
 	pthread_t taker, changer;
 	int i, rc;
 
+	if (is_feed())
+		return explore_feed();
 	takes = explorer_argument(0);
 	changes = explorer_argument(1);
 	memset(&way, 0, sizeof way);
