@@ -645,7 +645,8 @@ queue_topic_unsubscribe(struct queue_subscription *subscription)
 		return 0;
 	topic = details_of(subscription)->topic;
 	(void)queue_subscription_close(subscription);
-	if (queue_impl_load_acq(&queue_of(subscription)->waiting_to_pop) != 0) /* QUEUE2 acquire */
+	/* Relaxed: queue_fini looks again, on the thread that frees it. */
+	if (queue_impl_load_rlx(&queue_of(subscription)->waiting_to_pop) != 0)
 		return -EBUSY;
 	drain(subscription);
 	lock(topic);

@@ -6,6 +6,7 @@
  */
 #include <conveyor/bucket.h>
 #include <conveyor/queue.h>
+#include <conveyor/topic.h>
 
 #include "../support/disk.h"
 #include "log_impl.h"
@@ -230,4 +231,103 @@ Test(wait_ends, of_a_feed_that_a_thread_has_waited_in, .timeout = 60)
 		EXPECT(rc == 0);
 		EXPECT(pthread_join(thread, NULL) == 0);
 	}
+}
+
+/* One message, full, and who waits there to pop or to push. */
+struct party {
+	struct queue_topic *topic;
+	struct queue_subscription *subscription;
+	struct queue_message first, second;
+};
+
+static void
+begin_party(struct party *party)
+{
+	const struct queue_subscription_options options = {.capacity = 1, .policy = QUEUE_BLOCK};
+
+	EXPECT(queue_topic_create(&party->topic, NULL) == 0);
+	EXPECT(queue_topic_subscribe(party->topic, &options, &party->subscription) == 0);
+	queue_message_init(&party->first, NULL, NULL);
+	queue_message_init(&party->second, NULL, NULL);
+}
+
+static void
+await(const struct party *party)
+{
+	while (!queue_impl_is_waited_in(queue_subscription_queue(party->subscription)))
+		(void)sched_yield();
+}
+
+static void *
+pop_until_it_ends(void *argument)
+{
+	const struct party *party = argument;
+	struct queue_message *message;
+
+	EXPECT(queue_topic_pop(party->subscription, &message) == -EPIPE);
+	return NULL;
+}
+
+Test(wait_ends, of_a_subscription_that_a_thread_has_waited_in, .timeout = 60)
+{
+	int round, rc;
+
+	for (round = 0; round < ROUNDS; round++) {
+		struct party party;
+		pthread_t thread;
+
+		begin_party(&party);
+		EXPECT(pthread_create(&thread, NULL, pop_until_it_ends, &party) == 0);
+		await(&party);
+		while ((rc = queue_topic_unsubscribe(party.subscription)) == -EBUSY)
+			(void)sched_yield();
+		EXPECT(rc == 0);
+		EXPECT(pthread_join(thread, NULL) == 0);
+		EXPECT(queue_topic_destroy(party.topic) == 0);
+	}
+}
+
+static void *
+publish_until_closed(void *argument)
+{
+	struct party *party = argument;
+
+	EXPECT(queue_topic_publish(party->topic, &party->second, 0) == -EPIPE);
+	return NULL;
+}
+
+/* others: so many subscriptions come while it waits. */
+static void
+end_while_a_publish_leaves(int others)
+{
+	const struct queue_subscription_options options = {.capacity = 1};
+	int round, i, rc;
+
+	for (round = 0; round < ROUNDS; round++) {
+		struct queue_subscription *other;
+		struct party party;
+		pthread_t thread;
+
+		begin_party(&party);
+		EXPECT(queue_topic_publish(party.topic, &party.first, 0) == 1);
+		EXPECT(pthread_create(&thread, NULL, publish_until_closed, &party) == 0);
+		await(&party);
+		for (i = 0; i < others; i++)
+			EXPECT(queue_topic_subscribe(party.topic, &options, &other) == 0);
+		EXPECT(queue_topic_close(party.topic) == 0);
+		while ((rc = queue_topic_destroy(party.topic)) == -EBUSY)
+			(void)sched_yield();
+		EXPECT(rc == 0);
+		EXPECT(pthread_join(thread, NULL) == 0);
+	}
+}
+
+Test(wait_ends, of_a_topic_that_a_publish_has_waited_in, .timeout = 60)
+{
+	end_while_a_publish_leaves(0);
+}
+
+Test(wait_ends, of_a_topic_that_a_publish_has_waited_in_and_that_has_changed, .timeout = 60)
+{
+	end_while_a_publish_leaves(1);
 }
