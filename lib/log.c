@@ -276,18 +276,17 @@ queue_log_append_async(struct queue_log *log, const void *data, size_t length, u
 	return rc;
 }
 
+/* Relaxed, both: who has waited loads the position again (LOG2). */
 static bool
 is_durable(struct queue_log *log, uint64_t position)
 {
-	return queue_impl_load_acq(&log->durable) > position || /* LOG2 acquire */
-	       queue_impl_load32_acq(&log->failed);
+	return queue_impl_load_rlx(&log->durable) > position || queue_impl_load32_acq(&log->failed);
 }
 
 static bool
 is_written(struct queue_log *log, uint64_t position)
 {
-	return queue_impl_load_acq(&log->written) > position || /* LOG2 acquire */
-	       queue_impl_load32_acq(&log->failed);
+	return queue_impl_load_rlx(&log->written) > position || queue_impl_load32_acq(&log->failed);
 }
 
 int

@@ -237,7 +237,7 @@ static void
 settle(struct queue_log *log)
 {
 	struct queue_impl_log_halves *halves = &log->halves;
-	uint64_t durable = queue_impl_load_acq(&log->durable); /* LOG2 acquire */
+	uint64_t durable = queue_impl_load_rlx(&log->durable); /* relaxed: the committer's own */
 	struct queue_impl_log_half *half;
 
 	while ((half = halves->decided) && half->decided_at < durable) {

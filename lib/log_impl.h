@@ -209,8 +209,8 @@ static inline uint64_t
 queue_impl_log_visible(const struct queue_log *log)
 {
 	return queue_impl_log_syncs_at_once(log)
-		       ? queue_impl_load_acq(&log->durable)
-		       : queue_impl_load_acq(&log->written); /* LOG2 acquire, both */
+		       ? queue_impl_load_acq(&log->durable)  /* LOG2 acquire */
+		       : queue_impl_load_acq(&log->written); /* LOG2 acquire */
 }
 
 /* A user's thread: waits until reserve is worth trying again. 0; -ETIMEDOUT. */
