@@ -520,7 +520,7 @@ LITMUS_EXPLORED := $(LITMUS:%=$(MODEL)/explored/%)
 LITMUS_NATIVE := $(LITMUS:%=$(MODEL)/native/%)
 LITMUS_SECONDS ?= 1
 EXPLORED_PROGRAMS := $(patsubst %,$(MODEL)/explore-%,ring ring-few ring-rseq queue epoch bucket \
-	call message topic spill)
+	call log message topic spill)
 
 .PHONY: explore explore-programs explore-soak
 $(MODEL)/explorer.o: test/model/explorer/explorer.c test/model/explorer/explorer.h
@@ -596,6 +596,10 @@ $(MODEL)/explore-spill: $(patsubst %,test/model/explorer/%.c,explore_spill machi
 	$(call explored-program)
 $(MODEL)/explore-call: $(patsubst %,test/model/explorer/%.c,explore_call machine) \
 		$(patsubst %,lib/%.c,call wait)
+	$(call explored-program)
+$(MODEL)/explore-log: $(patsubst %,test/model/explorer/%.c,explore_log machine) \
+		$(patsubst %,lib/%.c,alloc descriptor disk log log_commit log_format log_half \
+		log_reader log_recover log_segment wait)
 	$(call explored-program)
 $(MODEL)/explore-epoch: $(patsubst %,test/model/explorer/%.c,explore_epoch machine) \
 		$(patsubst %,lib/%.c,alloc epoch wait)

@@ -100,6 +100,8 @@ call exhaustive look
 call exhaustive cancel
 call exhaustive refused
 call exhaustive fd
+log exhaustive none s
+log exhaustive batch d
 message exhaustive 2
 message exhaustive 3
 topic exhaustive fence1 p t
@@ -153,6 +155,11 @@ queue bounded --preemptions 3 barrierf u t
 queue bounded --preemptions 3 fence u t f
 queue bounded --stale 1 --preemptions 3 fence2 uu e o
 queue bounded --stale 1 --preemptions 2 fence utu e o
+log exhaustive none a
+log exhaustive --stale 1 batch a
+log bounded --stale 1 --preemptions 1 batch a a
+log bounded --stale 1 --preemptions 1 none ds a
+log bounded --stale 1 --preemptions 1 batch ad d
 epoch exhaustive fence 2
 epoch exhaustive barrier 2
 ring bounded --preemptions 2 2 0 u u uo
