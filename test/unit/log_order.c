@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * LOG2: who is told that a message is written, or durable, finds it in the file. The disk is plain
- * memory without a lock, so that ThreadSanitizer sees a race where the log alone does not order what
- * the committer writes before what others read. They look first without any order, until it has
- * come: so none of them sleeps, and it is not the wake-up that orders.
+ * LOG2: who is told that a message is written, or durable, finds it in the file. LOG3: who gets memory
+ * again gets it when the committer has cleared it. The disk is plain memory without a lock, so that
+ * ThreadSanitizer sees a race where the log alone does not order what the committer does before what
+ * others do. They look first without any order, until it has come: so none of them sleeps, and it is
+ * not the wake-up that orders.
  */
 #include "unit.h"
 
@@ -15,7 +16,8 @@
 #include <unistd.h>
 
 #define PATIENCE 20000 /* milliseconds */
-#define SIZE 65536
+#define SIZE (6 * 65536)
+#define MEMORY (4 * 65536)
 #define ROUNDS 20
 #define LENGTH 40
 
@@ -36,6 +38,9 @@ static struct {
 
 /* Which of the files the segment is. */
 static uint64_t segment;
+
+/* When it is 1 the committer stays in its next write, where it makes it 2, until that is changed. */
+static uint64_t holding;
 
 static int
 file_of(const char *name)
@@ -105,6 +110,12 @@ write_file(void *context, int file, const void *data, size_t length, uint64_t of
 		files[file].from = offset;
 	if (files[file].to < offset + length)
 		files[file].to = offset + length;
+	/* Relaxed, all: they add no order. */
+	if ((uint64_t)file == queue_impl_load_rlx(&segment) && queue_impl_load_rlx(&holding) == 1) {
+		queue_impl_store_rlx(&holding, 2);
+		while (queue_impl_load_rlx(&holding) == 2)
+			usleep(50);
+	}
 	return 0;
 }
 
@@ -184,7 +195,7 @@ static struct queue_log *
 open_log(enum queue_log_sync sync)
 {
 	const struct queue_log_options options = {
-		.sync = sync, .segment_size = SIZE, .staging_size = 4 * SIZE, .on_durable = stay};
+		.sync = sync, .segment_size = SIZE, .staging_size = MEMORY, .on_durable = stay};
 	struct queue_log *log = NULL;
 	int rc = queue_impl_log_open(&log, "log", &options, &disk);
 
@@ -329,5 +340,28 @@ Test(log_order, what_is_written_can_be_read)
 		await_unordered(&log->written, position);
 		expect_read(reader, position, round);
 	}
+	cr_assert_eq(queue_log_close(log), 0);
+}
+
+/*
+ * To wake the committer orders as well. So it is held until there is more to write than it has begun
+ * with, and not woken again before the last message gets memory of the first.
+ */
+Test(log_order, memory_is_clear_when_it_is_used_again)
+{
+	static const char filler[MEMORY / 4 - 64];
+	const size_t lengths[] = {sizeof filler, sizeof filler, sizeof filler, sizeof filler / 2};
+	struct queue_log *log = open_log(QUEUE_LOG_NONE);
+	uint64_t position;
+
+	queue_impl_store_rlx(&holding, 1); /* relaxed, both: they add no order */
+	for (int i = 0; i < 4; i++) {
+		cr_assert_eq(queue_log_append_async(log, filler, lengths[i], &position), 0);
+		await_unordered(&holding, 1);
+	}
+	queue_impl_store_rlx(&holding, 0);
+	await_unordered(&log->released, position);
+	cr_assert_eq(queue_log_append_async(log, filler, sizeof filler, &position), 0);
+	cr_assert(position < MEMORY && position + sizeof filler > MEMORY);
 	cr_assert_eq(queue_log_close(log), 0);
 }
