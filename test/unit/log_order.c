@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * LOG2: who is told that a message is written, or durable, finds it in the file. LOG3: who gets memory
- * again gets it when the committer has cleared it. The disk is plain memory without a lock, so that
- * ThreadSanitizer sees a race where the log alone does not order what the committer does before what
- * others do. They look first without any order, until it has come: so none of them sleeps, and it is
- * not the wake-up that orders.
+ * LOG2: who is told that a message is written, or durable, finds it in the file. LOG3: who gets
+ * memory again gets it when the committer has cleared it. The disk is plain memory without a lock,
+ * so that ThreadSanitizer sees a race where the log alone does not order what the committer does
+ * before what others do. They look first without any order, until it has come: so none of them
+ * sleeps, and it is not the wake-up that orders.
  */
 #include "unit.h"
 
@@ -39,7 +39,7 @@ static struct {
 /* Which of the files the segment is. */
 static uint64_t segment;
 
-/* When it is 1 the committer stays in its next write, where it makes it 2, until that is changed. */
+/* While it is 1 the committer stays in its next write, where it makes it 2, until it is changed. */
 static uint64_t holding;
 
 static int
@@ -344,8 +344,8 @@ Test(log_order, what_is_written_can_be_read)
 }
 
 /*
- * To wake the committer orders as well. So it is held until there is more to write than it has begun
- * with, and not woken again before the last message gets memory of the first.
+ * To wake the committer orders as well. So it is held until there is more to write than it has
+ * begun with, and not woken again before the last message gets memory of the first.
  */
 Test(log_order, memory_is_clear_when_it_is_used_again)
 {

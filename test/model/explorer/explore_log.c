@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A log as it is in lib/, with its committer, between threads that append and wait, for the explorer.
+ * A log as it is in lib/, with its committer, between threads that append and wait, for the
+ * explorer.
  *
  *	log SYNC CALLS...
  *
  * SYNC is batch, where the committer syncs each batch, or none, where it does so when it is asked
  * to. CALLS is what one thread does, a letter for each call: a appends a message and waits until it
- * is stored, d appends one and looks whether it is durable, s has all synced. When all have ended the
- * committer is told to end.
+ * is stored, d appends one and looks whether it is durable, s has all synced. When all have ended
+ * the committer is told to end.
  *
- * There are no readers, and no other threads of the log, so that only the committer takes locks; the
- * disk is plain memory.
+ * There are no readers, and no other threads of the log, so that only the committer takes locks;
+ * the disk is plain memory.
  *
- * Checked: nobody sleeps for ever beside what he waits for (the explorer reports a deadlock), which is
- * a record for the committer, and what the committer has done for others; what is said to be stored
- * is there, which is a data race where nothing orders it.
+ * Checked: nobody sleeps for ever beside what he waits for (the explorer reports a deadlock), which
+ * is a record for the committer, and what the committer has done for others; what is said to be
+ * stored is there, which is a data race where nothing orders it.
  */
 #include "explorer.h"
 
