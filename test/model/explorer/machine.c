@@ -169,15 +169,15 @@ void
 queue_impl_eventfd_raise(int number)
 {
 	explorer_assert(number == NUMBER);
-	/* The kernel has a lock. */
-	(void)__atomic_fetch_add(&raised, 1, __ATOMIC_SEQ_CST);
+	/* The kernel has a lock, and nobody says that there is more. */
+	(void)__atomic_fetch_add(&raised, 1, __ATOMIC_ACQ_REL);
 }
 
 uint64_t
 queue_impl_eventfd_lower(int number)
 {
 	explorer_assert(number == NUMBER);
-	return __atomic_exchange_n(&raised, 0, __ATOMIC_SEQ_CST);
+	return __atomic_exchange_n(&raised, 0, __ATOMIC_ACQ_REL);
 }
 
 void
