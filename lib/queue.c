@@ -478,11 +478,17 @@ wake_producer(struct queue_bounded *queue)
 		queue_impl_event_notify(&queue->not_full);
 }
 
-queue_impl_cold void
-queue_impl_push_wake(struct queue_bounded *queue)
+void
+queue_impl_settle(struct queue_bounded *queue)
 {
 	if (queue_impl_event_is_watched(&queue->not_empty))
 		(void)settle(queue);
+}
+
+queue_impl_cold void
+queue_impl_push_wake(struct queue_bounded *queue)
+{
+	queue_impl_settle(queue);
 	if (queue_impl_event_is_counted(&queue->not_empty))
 		queue_impl_event_notify(&queue->not_empty);
 }
@@ -754,9 +760,8 @@ sleep_until(const struct queue_bounded *queue, uint64_t deadline)
 	return queue_now() + DRIVEN_CLOCK_PIECE;
 }
 
-/* Whoever was counted may have been the one that a wake was meant for: hand on what is left. */
-static void
-pass_baton(struct queue_bounded *queue, struct queue_impl_event *event)
+void
+queue_impl_pass_baton(struct queue_bounded *queue, struct queue_impl_event *event)
 {
 	uint64_t depth;
 
@@ -795,7 +800,7 @@ step_out(struct attempt *attempt)
 		return;
 	attempt->counted = false;
 	queue_impl_event_leave(attempt->event);
-	pass_baton(attempt->queue, attempt->event);
+	queue_impl_pass_baton(attempt->queue, attempt->event);
 }
 
 /* Asleep between attempts. Looks once more before it sleeps, and takes before it leaves. */
@@ -823,7 +828,7 @@ sleep_for(struct attempt *attempt, uint64_t deadline)
 			queue_impl_event_leave(event);
 		attempt->counted = false;
 	} while (rc == -EAGAIN);
-	pass_baton(queue, event);
+	queue_impl_pass_baton(queue, event);
 	return rc;
 }
 

@@ -42,6 +42,15 @@ bool queue_impl_is_ready(const void *queue);
  */
 extern uint32_t queue_impl_select_polls;
 
+/*
+ * A wait has ended. Whoever was counted may have been the one that a wake was meant for: hands on
+ * what is left.
+ */
+void queue_impl_pass_baton(struct queue_bounded *queue, struct queue_impl_event *event);
+
+/* Something has come: the descriptor says so, if there is one. */
+void queue_impl_settle(struct queue_bounded *queue);
+
 /* An idle queue can afford to be watched more closely: makes its next pushes carry more probes. */
 void queue_impl_sample_more(struct queue_bounded *queue);
 

@@ -84,25 +84,6 @@ spin(const struct selection *selection)
 	return found;
 }
 
-/* Whoever was counted may have been the one that a wake was meant for. */
-static void
-pass_batons(const struct selection *selection)
-{
-	bool ordered = false;
-	int i;
-
-	for (i = 0; i < selection->n; i++) {
-		if (!queue_impl_event_is_counted(selection->events[i]))
-			continue;
-		if (!ordered)
-			queue_impl_event_order_all(selection->events,
-						   selection->n); /* WAIT1 waiter */
-		ordered = true;
-		if (queue_impl_is_ready(selection->queues[i]))
-			queue_impl_event_notify(selection->events[i]);
-	}
-}
-
 /* One sleep, or none. *can_sleep tells whether there is futex_waitv(2). */
 static int
 sleep_once(const struct selection *selection, uint64_t deadline, bool *can_sleep)
@@ -175,12 +156,12 @@ sleep_for(const struct selection *selection, uint64_t deadline)
 {
 	bool polls = queue_impl_load32_rlx(&queue_impl_select_polls); /* relaxed: a mode */
 	bool can_sleep = !polls;
-	int found = -EAGAIN;
+	int found = -EAGAIN, i;
 
 	while (found == -EAGAIN && can_sleep)
 		found = sleep_once(selection, deadline, &can_sleep);
-	if (!polls)
-		pass_batons(selection);
+	for (i = 0; i < selection->n && !polls; i++)
+		queue_impl_pass_baton(selection->queues[i], selection->events[i]);
 	if (!can_sleep)
 		queue_impl_store32_rlx(&queue_impl_select_polls, 1);
 	while (found == -EAGAIN)

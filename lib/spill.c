@@ -371,6 +371,13 @@ attend_locked(struct spill *spill)
 	return moved > 0 ? moved : rc;
 }
 
+static void
+wake(struct queue_bounded *queue)
+{
+	queue_impl_fence_full(); /* WAIT1 notifier */
+	queue_impl_event_notify(&queue->not_empty);
+}
+
 static int
 attend(struct queue_bounded *queue)
 {
@@ -381,10 +388,8 @@ attend(struct queue_bounded *queue)
 	pthread_mutex_lock(&spill->lock);
 	rc = attend_locked(spill);
 	is_over = leave(spill);
-	if (rc > 0) {
-		queue_impl_fence_full(); /* WAIT1 notifier */
-		queue_impl_event_notify(&queue->not_empty);
-	}
+	if (rc > 0)
+		wake(queue);
 	return rc > 0 || is_over ? 1 : rc;
 }
 
@@ -482,8 +487,8 @@ push_encoded(struct queue_bounded *queue, void *item, const void *data, size_t l
 	}
 	/* Also an error is something to wake up for. */
 	if (!is_in_log || attend(queue) != 0) {
-		queue_impl_fence_full(); /* WAIT1 notifier */
-		queue_impl_push_wake(queue);
+		queue_impl_settle(queue);
+		wake(queue);
 	}
 	if (is_in_log && rc == 0)
 		queue_impl_drop(queue, item, QUEUE_SPILLED);
