@@ -585,8 +585,7 @@ stop_threads(struct queue_log *log)
 }
 
 int
-queue_impl_log_start_thread(pthread_t *thread, const char *name, void *(*run)(void *log),
-			    struct queue_log *log)
+queue_impl_log_start_thread(pthread_t *thread, void *(*run)(void *log), struct queue_log *log)
 {
 	sigset_t all, old;
 	int rc;
@@ -594,21 +593,27 @@ queue_impl_log_start_thread(pthread_t *thread, const char *name, void *(*run)(vo
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	rc = pthread_create(thread, NULL, run, log);
-	if (rc == 0)
-		(void)pthread_setname_np(*thread, name);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return rc == 0 ? 0 : -EAGAIN;
+}
+
+void
+queue_impl_log_begin_thread(const char *name)
+{
+	int unused;
+
+	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &unused);
+	(void)pthread_setname_np(pthread_self(), name);
 }
 
 static int
 start_threads(struct queue_log *log)
 {
-	int rc = queue_impl_log_start_thread(&log->committer, "log commit",
-					     queue_impl_log_committer, log);
+	int rc = queue_impl_log_start_thread(&log->committer, queue_impl_log_committer, log);
 
 	if (rc < 0)
 		return rc;
-	rc = queue_impl_log_start_thread(&log->preparer, "log files", queue_impl_log_preparer, log);
+	rc = queue_impl_log_start_thread(&log->preparer, queue_impl_log_preparer, log);
 	if (rc < 0) {
 		stop_committer(log);
 		return rc;

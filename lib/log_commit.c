@@ -508,9 +508,9 @@ void *
 queue_impl_log_committer(void *opaque)
 {
 	struct queue_log *log = opaque;
-	int cancel, rc = 0;
+	int rc = 0;
 
-	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	queue_impl_log_begin_thread("log commit");
 	queue_impl_log_clear(log, log->written);
 	log->synced_at = queue_now();
 	log->readers_due = QUEUE_NEVER;

@@ -146,7 +146,7 @@ queue_impl_log_scan_fini(struct queue_impl_log_scan *scan)
 {
 	if (scan->buffer)
 		scan->allocator->release(scan->allocator->context, scan->buffer, scan->capacity,
-					 sizeof(uint64_t));
+					 QUEUE_IMPL_LOG_PAGE);
 	scan->buffer = NULL;
 	scan->capacity = 0;
 }
@@ -173,7 +173,8 @@ static int
 grow(struct queue_impl_log_scan *scan, size_t capacity)
 {
 	const struct queue_allocator *allocator = scan->allocator;
-	unsigned char *buffer = allocator->allocate(allocator->context, capacity, sizeof(uint64_t));
+	unsigned char *buffer =
+		allocator->allocate(allocator->context, capacity, QUEUE_IMPL_LOG_PAGE);
 
 	if (!buffer)
 		return -ENOMEM;
@@ -183,18 +184,24 @@ grow(struct queue_impl_log_scan *scan, size_t capacity)
 	return 0;
 }
 
-/* Reads `size` bytes, and what comes behind them. */
+/*
+ * Reads `size` bytes, and what is in front of them in the page and behind: whole pages are copied
+ * to whole pages, which is faster by half.
+ */
 static int
 read_chunk(struct queue_impl_log_scan *scan, uint64_t position, size_t size)
 {
-	uint64_t wanted = size > CHUNK ? size : CHUNK;
+	uint64_t from = position - (position - scan->base) % QUEUE_IMPL_LOG_PAGE;
+	uint64_t wanted = position - from + size;
 	int64_t n;
 	int rc;
 
 	if (position + size > scan->until)
 		return -EILSEQ;
-	if (wanted > scan->until - position)
-		wanted = scan->until - position;
+	if (wanted < CHUNK)
+		wanted = CHUNK;
+	if (wanted > scan->until - from)
+		wanted = scan->until - from;
 	scan->filled = 0;
 	if (wanted > scan->capacity) {
 		rc = grow(scan, (size_t)(wanted > CHUNK ? wanted : CHUNK));
@@ -202,11 +209,11 @@ read_chunk(struct queue_impl_log_scan *scan, uint64_t position, size_t size)
 			return rc;
 	}
 	n = scan->disk->read(scan->disk->context, scan->file, scan->buffer, (size_t)wanted,
-			     QUEUE_IMPL_LOG_HEADER + (position - scan->base));
+			     QUEUE_IMPL_LOG_HEADER + (from - scan->base));
 	if (n < 0)
 		return (int)n;
 	memset(scan->buffer + n, 0, (size_t)wanted - (size_t)n);
-	scan->from = position;
+	scan->from = from;
 	scan->filled = (size_t)wanted;
 	return 0;
 }
@@ -338,6 +345,21 @@ queue_impl_log_scan_next(const struct queue_impl_log_scan *scan,
 	return next;
 }
 
+/*
+ * The first in the buffer that looks like a record, or where the buffer ends. One look each: of what
+ * is no record hardly anything has its own position in it.
+ */
+static uint64_t
+first_like_one(const struct queue_impl_log_scan *scan, uint64_t position)
+{
+	const unsigned char *bytes = bytes_at(scan, position) + 8;
+	uint64_t end = scan->from + scan->filled - QUEUE_IMPL_LOG_RECORD;
+
+	for (; position <= end && word_at(bytes) != position; position += 8)
+		bytes += 8;
+	return position;
+}
+
 int
 queue_impl_log_scan_find(struct queue_impl_log_scan *scan, uint64_t behind,
 			 struct queue_impl_log_record *record)
@@ -350,10 +372,10 @@ queue_impl_log_scan_find(struct queue_impl_log_scan *scan, uint64_t behind,
 		rc = fetch(scan, position, QUEUE_IMPL_LOG_RECORD);
 		if (rc < 0)
 			return rc;
-		/* One look each: of what is no record hardly anything has its own position in it. */
-		if (word_at(bytes_at(scan, position) + 8) != position)
-			continue;
-		rc = queue_impl_log_scan_record(scan, position, record);
+		position = first_like_one(scan, position);
+		rc = fetch(scan, position, QUEUE_IMPL_LOG_RECORD);
+		if (rc == 0)
+			rc = queue_impl_log_scan_record(scan, position, record);
 		if (rc != -EILSEQ)
 			return rc;
 	}

@@ -103,6 +103,9 @@ queue_impl_log_extent(uint64_t size)
 	return (QUEUE_IMPL_LOG_RECORD + size + 7) & ~UINT64_C(7);
 }
 
+/* Of memory, mostly; files consist of these. */
+#define QUEUE_IMPL_LOG_PAGE 4096
+
 /* The longest record for segments of that size, so that what is lost at their ends is not much. */
 static inline uint64_t
 queue_impl_log_record_max(uint64_t segment)

@@ -986,9 +986,8 @@ checker(void *opaque)
 	struct queue_impl_log_halves *halves = &log->halves;
 	uint64_t ids[SOME], next;
 	size_t n, i;
-	int cancel;
 
-	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	queue_impl_log_begin_thread("log check");
 	checks_for = log;
 	pthread_mutex_lock(&halves->lock);
 	while (!halves->ending) {
@@ -1047,7 +1046,7 @@ queue_impl_log_halves_start(struct queue_log *log)
 
 	pthread_mutex_lock(&halves->lock);
 	if (!halves->has_checker && halves->table) {
-		rc = queue_impl_log_start_thread(&halves->checker, "log check", checker, log);
+		rc = queue_impl_log_start_thread(&halves->checker, checker, log);
 		halves->has_checker = rc == 0;
 	}
 	pthread_mutex_unlock(&halves->lock);

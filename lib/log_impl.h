@@ -39,8 +39,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-/* What systems give memory in, mostly. */
-#define QUEUE_IMPL_LOG_PAGE 4096
+/* What systems give memory in, mostly, where they can. */
 #define QUEUE_IMPL_LOG_HUGE_PAGE (UINT64_C(2) << 20)
 
 /* Files made ready: two are wanted, more come from old segments. */
@@ -228,9 +227,12 @@ int queue_impl_log_await(struct queue_impl_event *event,
 /* Whoever waits for what has just changed looks again. */
 void queue_impl_log_tell(struct queue_impl_event *event);
 
-/* Starts a thread of the log; signals are for the program's own ones. -EAGAIN. */
-int queue_impl_log_start_thread(pthread_t *thread, const char *name, void *(*run)(void *log),
-				struct queue_log *log);
+/*
+ * Starts a thread of the log, which begins with the second of these; signals are for the program's
+ * own ones. -EAGAIN.
+ */
+int queue_impl_log_start_thread(pthread_t *thread, void *(*run)(void *log), struct queue_log *log);
+void queue_impl_log_begin_thread(const char *name);
 
 /* Nothing is written any more. */
 void queue_impl_log_fail(struct queue_log *log);

@@ -440,7 +440,10 @@ cut(struct recovery *recovery, uint64_t position)
 	for (; rc == 0 && position < scan->end; position += n) {
 		uint64_t offset = QUEUE_IMPL_LOG_HEADER + (position - scan->base);
 
-		n = scan->end - position < PIECE ? scan->end - position : PIECE;
+		/* Whole pages but for the first one. */
+		n = PIECE - offset % QUEUE_IMPL_LOG_PAGE;
+		if (n > scan->end - position)
+			n = scan->end - position;
 		if (position >= surely) {
 			got = disk->read(disk->context, scan->file, bytes, n, offset);
 			if (got < 0)

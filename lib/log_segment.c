@@ -363,9 +363,9 @@ void *
 queue_impl_log_preparer(void *opaque)
 {
 	struct queue_log *log = opaque;
-	int cancel, rc;
+	int rc;
 
-	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	queue_impl_log_begin_thread("log files");
 	while (!is_ending(log, 0)) {
 		(void)queue_impl_log_await(&log->prepare, is_wanted, log, 0, QUEUE_NEVER);
 		if (is_ending(log, 0) || !is_wanted(log, 0))
