@@ -899,12 +899,10 @@ look_at_disk(struct plan *plan, double seconds)
 	plan->bandwidth = rate * (double)PIECE_STREAM;
 	plan->grows = seconds >= GROWS;
 	plan->warms_up = seconds >= WARMS_UP;
-	/* Two logs of four files each; those to be opened are half as large, or less, by default. */
+	/* Two logs of four files each. */
 	plan->segment = bench_place_size(plan->bandwidth, seconds / 8, 8, plan->place.room / 8);
 	plan->opened =
 		bench_place_size(plan->bandwidth, seconds / 8, FILES_MADE, plan->place.room / 8);
-	if (plan->opened > plan->segment / 2 && plan->segment > MIB && !plan->options->full)
-		plan->opened = plan->segment / 2;
 	size = plan->segment > 4 * MIB ? plan->segment : 4 * MIB;
 	return bench_disk_make(path, size);
 }

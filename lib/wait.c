@@ -121,18 +121,30 @@ is_child(void)
 	       (uint32_t)getpid(); /* relaxed: set before all else */
 }
 
+/* On one processor whoever is waited for does not run while we spin. To ask reads a file: once. */
+static uint32_t
+first_spin(void)
+{
+	static uint32_t known;			       /* 0: not yet */
+	uint32_t spin = queue_impl_load32_rlx(&known); /* relaxed, as the store: the same for all */
+	int saved = errno; /* sysconf may leave its mark where it finds no /sys */
+
+	if (spin == 0) {
+		spin = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? QUEUE_IMPL_SPIN_MAX / 2 + 1 : 1;
+		queue_impl_store32_rlx(&known, spin);
+		errno = saved;
+	}
+	return spin - 1;
+}
+
 void
 queue_impl_event_init(struct queue_impl_event *event, bool barrier)
 {
-	int saved = errno; /* sysconf may leave its mark where it finds no /sys */
-
 	if (queue_impl_load32_rlx(&home) == 0) /* relaxed: who makes the first one sets it */
 		queue_impl_store32_rlx(&home, (uint32_t)getpid());
 	event->word = 0;
 	event->woken_at = 0;
-	/* On one processor whoever is waited for does not run while we spin. */
-	event->spin = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? QUEUE_IMPL_SPIN_MAX / 2 : 0;
-	errno = saved;
+	event->spin = first_spin();
 	event->barrier = barrier;
 	event->waits = 0;
 	event->wakes = 0;
