@@ -64,7 +64,7 @@ ring-rseq exhaustive 1 0 uu oo
 ring-rseq exhaustive 1 0 u c o
 ring-rseq exhaustive 2 0 U O
 ring-rseq exhaustive 1 1 u o o
-ring-rseq exhaustive 1 2 u u o
+ring-rseq bounded --preemptions 2 1 2 u u o
 ring-rseq exhaustive 1 3 uuc ooo
 queue exhaustive fence b o
 queue exhaustive barrier b o
@@ -137,6 +137,7 @@ ring bounded --locked --preemptions 2 2 0 uo uo u
 ring bounded --preemptions 2 2 0 U uu O oo
 ring exhaustive 2 0 U uc O
 ring-rseq exhaustive 1 0 u u o
+ring-rseq exhaustive 1 2 u u o
 ring-rseq exhaustive 1 0 uo uo
 ring-rseq bounded --preemptions 3 2 0 u u oo
 ring-rseq bounded --preemptions 3 2 0 U u O
