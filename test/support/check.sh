@@ -26,8 +26,8 @@ fi
 
 # To end within a quarter of an hour on two processors, each stress program runs so many seconds, and
 # not in every variant, and fault tests run in one; the address build is with c11 atomics, so there
-# is no other one with them. `make soak` has all of them in all, at length. Debugging
-# information is for lines alone: what else there is takes the compiler a third of its time.
+# is no other one with them. `make soak` has stress and fault tests in all of gcc's builds, at length.
+# Debugging information is for lines alone: what else there is takes the compiler a third of its time.
 long=0.2
 short=0.1
 
