@@ -155,7 +155,10 @@ queue_log_reader_open(struct queue_log *log, const char *name,
 {
 	(void)log;
 	(void)name;
+	/* It takes this one for the log's own, to which tests give NULL. */
+	/* cppcheck-suppress ctunullpointer */
 	explorer_assert(options->lease == QUEUE_NEVER);
+	/* cppcheck-suppress ctunullpointer */
 	*out = &reader;
 	return 0;
 }
@@ -171,6 +174,7 @@ int
 queue_log_reader_stats(struct queue_log_reader *opaque, struct queue_log_reader_stats *out)
 {
 	(void)opaque;
+	/* cppcheck-suppress ctunullpointer */
 	memset(out, 0, sizeof *out);
 	return 0;
 }
