@@ -186,7 +186,7 @@ grow(struct queue_impl_log_scan *scan, size_t capacity)
 
 /*
  * Reads `size` bytes, and what is in front of them in the page and behind: whole pages are copied
- * to whole pages, which is faster by half.
+ * to whole pages, which takes a little less time.
  */
 static int
 read_chunk(struct queue_impl_log_scan *scan, uint64_t position, size_t size)
@@ -346,8 +346,8 @@ queue_impl_log_scan_next(const struct queue_impl_log_scan *scan,
 }
 
 /*
- * The first in the buffer that looks like a record, or where the buffer ends. One look each: of what
- * is no record hardly anything has its own position in it.
+ * The first in the buffer that looks like a record, or where the buffer ends. One look each: of
+ * what is no record hardly anything has its own position in it.
  */
 static uint64_t
 first_like_one(const struct queue_impl_log_scan *scan, uint64_t position)
