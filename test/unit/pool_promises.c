@@ -41,11 +41,12 @@ __wrap_queue_impl_pop_n_unless(struct queue_bounded *queue, void **items, int n,
 			       bool (*interrupted)(void *context), void *context)
 {
 	int rc = __real_queue_impl_pop_n_unless(queue, items, n, interrupted, context);
+	int workers = (int)queue_impl_load32_acq(&wanted_again);
 
-	if (rc == -ECANCELED && queue_impl_load32_acq(&wanted_again) != 0) {
-		int workers = (int)queue_impl_exchange32_acq_rel(&wanted_again, 0);
-
+	if (rc == -ECANCELED && workers != 0) {
 		(void)queue_pool_resize(pool, workers);
+		/* Not before: the test would stop the pool, and a stopped one is not resized. */
+		queue_impl_store32_rel(&wanted_again, 0);
 	}
 	return rc;
 }
