@@ -14,11 +14,12 @@ here=$(dirname "$0")
 . "$here/report.sh"
 
 steps=$*
-# First the plain build, with the machine to itself. Programs that run beside others are stopped at
-# more places, which is what they are for. What takes longest comes first.
+# First the plain build, which many steps have in common, with the machine to itself. Programs that
+# run beside others are stopped at more places, which is what they are for. What takes longest comes
+# first.
 if [ "$steps" = all ]; then
-	steps='gcc thread+address+clang+service+aarch64-lse+lint+aarch64-llsc+programs'
-	steps=$steps+progress+litmus+headers+install+man+instructions
+	steps='build thread+address+aarch64-lse+gcc+service+clang+programs+aarch64-llsc'
+	steps=$steps+lint+litmus+progress+headers+install+instructions+man
 	# The steps are told, too.
 	BRIEFLY=briefly
 	export BRIEFLY
@@ -31,11 +32,12 @@ fi
 long=0.2
 short=0.1
 
-# What has no threads gains nothing from ThreadSanitizer, what has no atomic operations nothing from
-# another processor, and the log's tests nothing from a second way to make these; those of them that
-# are about what is in files take the emulator minutes, and run there when it is asked for that step
-# alone. The bench's tests run in the plain builds.
+# What has no threads of its own gains nothing from ThreadSanitizer, what has no atomic operations
+# nothing from another processor, and the log's tests nothing from a second way to make these; those
+# of them that are about what is in files take the emulator minutes, and run there when it is asked
+# for that step alone. The bench's tests run in the plain builds.
 alone='test/unit/bench_% test/unit/crc32c.c test/unit/log_damage.c test/unit/queue_model.c'
+alone="$alone test/unit/ring_interleaved.c ${BRIEFLY:+test/stress/log_crash.c}"
 logs='test/unit/log% test/unit/disk.c test/unit/spill.c'
 files='test/unit/log_damage.c test/unit/log_reader_faults.c test/unit/spill.c'
 files=${BRIEFLY:+$files test/stress/log_crash.c}
@@ -121,6 +123,9 @@ run_step()
 	*+*)
 		# shellcheck disable=SC2046
 		together $(echo "$1" | tr + ' ')
+		;;
+	build)
+		plain build programs ''
 		;;
 	gcc)
 		plain gcc programs 'run-unit run-stress run-examples'

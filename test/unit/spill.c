@@ -365,6 +365,7 @@ Test(spill, works_at_any_mark)
 	for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
 		struct queue_options options;
 		uint64_t high = marks[i].high ? marks[i].high : marks[i].capacity;
+		uintptr_t items = 2 * marks[i].capacity + 2000;
 
 		memset(drops, 0, sizeof drops);
 		disk = disk_new();
@@ -373,10 +374,10 @@ Test(spill, works_at_any_mark)
 		options.high = marks[i].high;
 		options.low = marks[i].low;
 		create(&options);
-		push(1, 12000);
+		push(1, items);
 		cr_assert_eq(stats().depth, high, "%zu", i);
-		cr_assert_eq(drops[QUEUE_SPILLED], 12000 - high, "%zu", i);
-		for (uintptr_t n = 1; n <= 12000; n++) {
+		cr_assert_eq(drops[QUEUE_SPILLED], items - high, "%zu", i);
+		for (uintptr_t n = 1; n <= items; n++) {
 			pop(n, n);
 			cr_assert_leq(stats().depth, high, "%zu", i);
 		}
