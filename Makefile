@@ -518,6 +518,7 @@ EXPLORED := -fsanitize=thread -Wno-tsan -U__SANITIZE_THREAD__ -include test/mode
 LITMUS := $(notdir $(basename $(wildcard test/model/litmus/*.c)))
 LITMUS_EXPLORED := $(LITMUS:%=$(MODEL)/explored/%)
 LITMUS_NATIVE := $(LITMUS:%=$(MODEL)/native/%)
+LITMUS_PLAIN := $(LITMUS:%=$(MODEL)/plain/%)
 LITMUS_SECONDS ?= 1
 EXPLORED_PROGRAMS := $(patsubst %,$(MODEL)/explore-%,ring ring-few ring-rseq queue epoch bucket \
 	call log message topic spill)
@@ -545,6 +546,12 @@ $(LITMUS_NATIVE): $(MODEL)/native/%: test/model/litmus/%.c $(MODEL)/native.o $(M
 	@mkdir -p $(@D)
 	$(Q)$(MODEL_CC) $(MODEL_CFLAGS) -O2 -DLITMUS_NATIVE -Dmain=litmus_main -c -o $@.o $<
 	$(Q)$(MODEL_CC) -pthread -o $@ $@.o $(MODEL)/native.o $(MODEL)/rseq.o
+
+# As another model checker takes them.
+$(LITMUS_PLAIN): $(MODEL)/plain/%: test/model/litmus/%.c $(MODEL_HEADERS)
+	@mkdir -p $(@D)
+	$(Q)$(MODEL_CC) $(MODEL_CFLAGS) -include test/model/explorer/atomic.h \
+		-DMODEL_WITHOUT_PAIR -DLITMUS_PACKED_PAIR -o $@ $<
 
 $(MODEL)/patient-ring.c: lib/ring.c
 	@mkdir -p $(@D)
@@ -615,7 +622,7 @@ explore-soak: explore-programs
 	@test/model/litmus.sh native $(MODEL)/native $(LITMUS_SECONDS)
 	@test/model/explorer/explore.sh $(MODEL) soak
 
-explore-programs: $(LITMUS_EXPLORED) $(LITMUS_NATIVE) $(EXPLORED_PROGRAMS)
+explore-programs: $(LITMUS_EXPLORED) $(LITMUS_NATIVE) $(LITMUS_PLAIN) $(EXPLORED_PROGRAMS)
 
 # Short: what only many rounds reach has a reason to be listed.
 .PHONY: coverage

@@ -10,7 +10,8 @@
  * LITMUS_EXPLORER  under the explorer of this directory: all executions
  * LITMUS_NATIVE    again and again on this machine, by native.c
  * neither          under another checker, such as GenMC: main as it is. Preprocess with -include
- *                  explorer/atomic.h -DMODEL_WITHOUT_PAIR -DLITMUS_PACKED_PAIR.
+ *                  explorer/atomic.h -DMODEL_WITHOUT_PAIR -DLITMUS_PACKED_PAIR; litmus.sh runs these
+ *                  once, so that they stay programs.
  */
 #include <conveyor/impl/atomic.h>
 

@@ -5,6 +5,7 @@
 # Each must end in all the ways that its comment lists as allowed, and in no other. "hole": C11 allows
 # it, and the explorer is known not to see it.
 # litmus.sh native DIRECTORY SECONDS [NAME...]: on this machine, where not all that is allowed is seen.
+# litmus.sh plain DIRECTORY [NAME...]: once, in the form for another model checker, which asserts only.
 # The exit status is 1 when one fails. "make explore-programs" builds them.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -20,18 +21,18 @@ how=${1:-}
 directory=${2:-}
 seconds=
 case $how in
-explore) [ $# -ge 2 ] && shift 2 ;;
+explore | plain) [ $# -ge 2 ] && shift 2 ;;
 native)
 	seconds=${3:-}
 	[ $# -ge 3 ] && shift 3
 	;;
 *) false ;;
 esac || {
-	echo 'usage: litmus.sh explore DIRECTORY [NAME...] | native DIRECTORY SECONDS [NAME...]' >&2
+	echo 'usage: litmus.sh explore|plain DIRECTORY [NAME...] | native DIRECTORY SECONDS [NAME...]' >&2
 	exit 2
 }
 case $how$seconds in
-explore) ;;
+explore | plain) ;;
 native | native. | *.*.* | native*[!0-9.]*)
 	refuse "SECONDS is \"$seconds\"; it must be a number, such as 1 or 0.05"
 	;;
@@ -79,6 +80,11 @@ native()
 		return 1
 	}
 	echo "$output" | sed -n 's/^allowed //p; /^left/p' | paste -s -d ';' -
+}
+
+plain()
+{
+	timeout 60 "$directory/$name" 2>&1 && echo ended
 }
 
 failed=0

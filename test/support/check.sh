@@ -199,6 +199,7 @@ run_step()
 		report 'test/model/litmus' test/model/litmus.sh explore "$check/gcc/model/explored"
 		report 'test/model/litmus, native' test/model/litmus.sh native \
 			"$check/gcc/model/native" 0.05
+		report 'test/model/litmus, plain' test/model/litmus.sh plain "$check/gcc/model/plain"
 		report 'test/model/explorer' test/model/explorer/explore.sh "$check/gcc/model"
 		;;
 	instructions)
