@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# orders.awk -v out=DIRECTORY orders.checks SOURCE...: makes a directory for each order that a
-# comment in the sources names, as mutation.sh says.
+# orders.awk -v out=DIRECTORY orders.checks SOURCE...: makes a directory for each order in the
+# sources, as mutation.sh says.
 #
 # The operation that a comment is about stands before it, or behind it when the comment has lines
-# of its own. What the comment says is taken away from its order; a fence goes altogether.
+# of its own. What the comment says is taken away from its order; a fence goes altogether. What no
+# comment is about is called by the word in memory that it is about.
 
 function fail(message)
 {
@@ -51,6 +52,7 @@ function weaker(operation, what)
 
 function emit(line_number, at, what, edge,    name, number, i, new)
 {
+	named[line_number, at] = 1
 	new = weaker(operation, what)
 	if (new == "")
 		return
@@ -135,6 +137,50 @@ function analyze(    i, k, at, comment, code, what, edge, alone)
 			emit(k, at, "release", edge)
 		} else if (what ~ /^(waiter|notifier|reader|who|\*)/) {
 			emit(k, at, "fence", edge)
+		} else {
+			named[k, at] = 1
+		}
+	}
+	analyze_unnamed()
+	delete named
+}
+
+# The member, or the variable, that an operation's first argument names.
+function word_of(argument)
+{
+	sub(/^[^(]*\(/, "", argument)
+	sub(/[,)].*/, "", argument)
+	sub(/.*(->|\.|&)/, "", argument)
+	gsub(/[^a-z_0-9]/, "", argument)
+	return argument
+}
+
+# All operations that have an order and no comment that says which.
+function analyze_unnamed(    i, at, rest)
+{
+	if (path ~ /impl\/atomic\.h$/)
+		return
+	within = ""
+	for (i = 1; i <= lines; i++) {
+		if (line[i] ~ /^[a-z_0-9]+\(/) {
+			within = line[i]
+			sub(/\(.*/, "", within)
+		}
+		if (line[i] ~ /^ \*/)
+			continue
+		at = 0
+		rest = line[i]
+		while (match(rest, ORDERED)) {
+			at += RSTART
+			operation = substr(rest, RSTART, RLENGTH - 1)
+			rest = substr(rest, RSTART)
+			if (!((i, at) in named)) {
+				if (operation ~ /_acq(_rel)?$/)
+					emit(i, at, "acquire", word_of(rest))
+				if (operation ~ /_rel$/)
+					emit(i, at, "release", word_of(rest))
+			}
+			rest = substr(rest, 2)
 		}
 	}
 }
@@ -152,6 +198,7 @@ BEGIN {
 		"fence_compiler|fence_after_rmw|ring_move|move_alone)|queue_impl_ring_move|" \
 		"queue_impl_queue_fence|queue_impl_fence_full|queue_impl_fence_after_rmw|" \
 		"queue_impl_fence_compiler|move_surely)\\("
+	ORDERED = "queue_impl_(load|store|cas|fetch_add|exchange)[a-z0-9_]*_(acq|rel)\\("
 	EDGE = "[A-Z]+[0-9](,? (acquire|release|waiter|notifier|reader|who)| \\*\\/)"
 }
 

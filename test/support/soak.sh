@@ -4,8 +4,8 @@
 # soak.sh PART...: what `make check` does briefly, at length. The parts:
 #   stress    every stress program, line of arguments by line, again and again with fresh seeds, in
 #             the plain build and under each sanitizer; for $SOAK_SECONDS in all
-#   large     a log of 1 GiB, a thousand times the end of a process that has one, and a queue
-#             with ten million items on disk
+#   large     a log of 1 GiB, a thousand times the end of a process that has one, a queue with ten
+#             million items on disk, and histories of more than a million calls
 #   fault     the fault tests, in the same builds
 #   fuzz      files that a log cannot bear, by libFuzzer; an eighth of $SOAK_SECONDS
 #   durable   flash sales whose shop is killed at random moments, in the same builds; for a quarter
@@ -220,7 +220,9 @@ large()
 	wrong=0
 	for run in 'log_large --megabytes 1024' 'log_kill --rounds 1000' \
 		'log_kill --rounds 1000 --sync interval' 'log_kill --rounds 100 --end power' \
-		'spill --sync none --behind 10000000'; do
+		'spill --sync none --behind 10000000' \
+		'linearizable --subject ring --close end --operations 2000000' \
+		'linearizable --subject queue --close end --operations 2000000'; do
 		echo "$run"
 		# shellcheck disable=SC2086
 		timeout -k 10 3000 "$out/test/stress/"$run --seconds 0 || wrong=1
