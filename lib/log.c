@@ -73,11 +73,10 @@ queue_impl_log_tell(struct queue_impl_event *event)
 		queue_impl_event_notify_all(event);
 }
 
-/* A user's thread: the log cannot be closed meanwhile. */
-static int
-wait_for(struct queue_log *log, struct queue_impl_event *event,
-	 bool (*is_true)(struct queue_log *log, uint64_t argument), uint64_t argument,
-	 uint64_t deadline)
+int
+queue_impl_log_wait(struct queue_impl_event *event,
+		    bool (*is_true)(struct queue_log *log, uint64_t argument),
+		    struct queue_log *log, uint64_t argument, uint64_t deadline)
 {
 	int rc;
 
@@ -238,7 +237,7 @@ int
 queue_impl_log_wait_for_room(struct queue_log *log, size_t size, enum queue_impl_log_use use,
 			     uint64_t deadline)
 {
-	return wait_for(log, &log->room, has_room, size * 4 + use, deadline);
+	return queue_impl_log_wait(&log->room, has_room, log, size * 4 + use, deadline);
 }
 
 int
@@ -294,7 +293,7 @@ queue_impl_log_wait_stored(struct queue_log *log, uint64_t position)
 {
 	if (queue_impl_log_syncs_at_once(log))
 		return queue_log_wait(log, position, QUEUE_NEVER);
-	(void)wait_for(log, &log->progress, is_written, position, QUEUE_NEVER);
+	(void)queue_impl_log_wait(&log->progress, is_written, log, position, QUEUE_NEVER);
 	return queue_impl_load_acq(&log->written) > position ? 0 : -EIO; /* LOG2 acquire */
 }
 
@@ -318,7 +317,7 @@ queue_log_wait(struct queue_log *log, uint64_t position, uint64_t deadline)
 
 	if (!log || position >= queue_impl_load_rlx(&log->tail)) /* relaxed: a number */
 		return -EINVAL;
-	rc = wait_for(log, &log->progress, is_durable, position, deadline);
+	rc = queue_impl_log_wait(&log->progress, is_durable, log, position, deadline);
 	if (rc < 0)
 		return rc;
 	return queue_impl_load_acq(&log->durable) > position ? 0 : -EIO; /* LOG2 acquire */
@@ -358,7 +357,7 @@ queue_log_sync(struct queue_log *log, uint64_t deadline)
 		return -EINVAL;
 	ticket = queue_impl_fetch_add_acq_rel(&log->wanted_ticket, 1) + 1;
 	queue_impl_log_tell(&log->work);
-	rc = wait_for(log, &log->progress, is_synced, ticket, deadline);
+	rc = queue_impl_log_wait(&log->progress, is_synced, log, ticket, deadline);
 	if (rc < 0)
 		return rc;
 	if (queue_impl_load_acq(&log->refused_ticket) >= ticket)

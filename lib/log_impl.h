@@ -224,6 +224,11 @@ int queue_impl_log_await(struct queue_impl_event *event,
 			 bool (*is_true)(struct queue_log *log, uint64_t argument),
 			 struct queue_log *log, uint64_t argument, uint64_t deadline);
 
+/* The same for a user's thread: the log cannot be closed meanwhile. */
+int queue_impl_log_wait(struct queue_impl_event *event,
+			bool (*is_true)(struct queue_log *log, uint64_t argument),
+			struct queue_log *log, uint64_t argument, uint64_t deadline);
+
 /* Whoever waits for what has just changed looks again. */
 void queue_impl_log_tell(struct queue_impl_event *event);
 

@@ -1022,7 +1022,7 @@ seek_position(struct queue_log_reader *reader, uint64_t position)
 		reader->next = tail;
 		return 0;
 	}
-	(void)queue_impl_log_await(&log->progress, is_visible, log, position, QUEUE_NEVER);
+	(void)queue_impl_log_wait(&log->progress, is_visible, log, position, QUEUE_NEVER);
 	if (queue_impl_log_segment_at(log, position, &segment))
 		reader->next = segment.base;
 	while (rc == 0 && reader->next < position) {

@@ -1761,6 +1761,45 @@ Test(log, an_append_waits_for_room_in_memory)
 	disk_free(disk);
 }
 
+static uint64_t awaited;
+
+static void *
+open_awaited(void *log)
+{
+	const struct queue_log_reader_options options = {.start = QUEUE_LOG_POSITION,
+							 .start_at = awaited};
+
+	expect(open_reader(log, "a", &options), "second", 1);
+	return NULL;
+}
+
+/* As other threads that wait inside. */
+Test(log, a_reader_that_waits_for_where_it_begins_keeps_the_log_from_being_closed)
+{
+	struct queue_log_options options = small;
+	struct disk *disk = disk_new();
+	uint64_t end = queue_after_ms(PATIENCE);
+	struct queue_log *log;
+	pthread_t thread;
+
+	options.on_durable = hold;
+	log = open_log(disk, &options);
+	queue_impl_store32_rel(&holding, 1);
+	append(log, "first");
+	while (queue_impl_load32_acq(&holding) == 1)
+		usleep(100);
+	cr_assert_eq(queue_log_append_async(log, "second", 6, &awaited), 0);
+	cr_assert_eq(pthread_create(&thread, NULL, open_awaited, log), 0);
+	while (queue_impl_load32_acq(&log->waiting) == 0 && queue_now() < end)
+		usleep(100);
+	cr_assert_eq(queue_impl_load32_acq(&log->waiting), 1);
+	cr_assert_eq(queue_log_close(log), -EBUSY);
+	queue_impl_store32_rel(&holding, 0);
+	cr_assert_eq(pthread_join(thread, NULL), 0);
+	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(disk);
+}
+
 static void *
 allocate_dirty(void *context, size_t size, size_t alignment)
 {
