@@ -39,7 +39,7 @@ cancel_one(const struct wait_kind *kind, uint64_t deadline, bool close)
 	else
 		kind->satisfy();
 	cr_assert(waiter_returns(&waiter), "%s was left", kind->name);
-	cr_assert_eq(waiter_join(&waiter), close ? -EPIPE : 0, "%s", kind->name);
+	cr_assert_eq(waiter_join(&waiter), close ? kind->closed : 0, "%s", kind->name);
 	cr_assert(waiter.was_cancelled, "%s: it can still be cancelled", kind->name);
 	cr_assert_eq(kind->end(), 0, "%s", kind->name);
 }
@@ -51,8 +51,11 @@ Test(cancel, does_not_end_a_call_that_waits_and_takes_effect_behind_it, .timeout
 	for (int i = 0; i < wait_kinds_count; i++) {
 		const struct wait_kind *kind = &wait_kinds[i];
 
-		/* More than once: where threads are joined it is by chance whether that waits. */
-		for (int round = 0; round < ROUNDS; round++)
+		/*
+		 * More than once: where a pool's threads are joined it is by chance whether that
+		 * waits; a log's are held up.
+		 */
+		for (int round = 0; round < (kind->is_parents ? 1 : ROUNDS); round++)
 			cancel_one(kind, QUEUE_NEVER, false);
 		if (kind->has_deadline)
 			cancel_one(kind, queue_after_ms(3600000), false);

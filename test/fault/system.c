@@ -140,13 +140,13 @@ Test(system, without_futex_every_wait_but_select_goes_on_awake, .timeout = 60)
 		for (int i = 0; i < wait_kinds_count; i++) {
 			const struct wait_kind *kind = &wait_kinds[i];
 
-			if (selects(kind))
+			if (selects(kind) || (kind->is_variant && e > 0))
 				continue;
 			fail(0, SYS_futex, errors[e]);
 			wait_without(kind, 0, kind->satisfy, 0);
 			fail(0, SYS_futex, errors[e]);
 			if (kind->close)
-				wait_without(kind, 0, kind->close, -EPIPE);
+				wait_without(kind, 0, kind->close, kind->closed);
 			if (kind->has_deadline)
 				time_out_without(kind);
 		}
@@ -192,7 +192,7 @@ Test(system, without_any_of_its_calls_select_still_waits, .timeout = 60)
 						continue;
 					}
 					wait_without(kind, place, kind->satisfy, 0);
-					wait_without(kind, place, kind->close, -EPIPE);
+					wait_without(kind, place, kind->close, kind->closed);
 					time_out_without(kind);
 				}
 			}
@@ -211,7 +211,7 @@ Test(system, when_futex_waitv_returns_early_select_tries_again, .timeout = 60)
 		for (size_t e = 0; e < COUNT(errors); e++) {
 			fail(0, FUTEX_WAITV, errors[e]);
 			wait_without(&wait_kinds[i], 0, wait_kinds[i].satisfy, 0);
-			wait_without(&wait_kinds[i], 0, wait_kinds[i].close, -EPIPE);
+			wait_without(&wait_kinds[i], 0, wait_kinds[i].close, wait_kinds[i].closed);
 			time_out_without(&wait_kinds[i]);
 		}
 	}

@@ -22,14 +22,20 @@ struct wait_kind {
 	int (*wait)(uint64_t deadline);
 	/* Brings what it waits for. */
 	void (*satisfy)(void);
-	/* Says that nothing will come; the call answers -EPIPE. NULL: not with this object. */
+	/* Says that nothing will come: closes the object, or has its disk fail. NULL: not with this one. */
 	void (*close)(void);
+	int closed; /* what the call answers then */
 	/* Ends the object: 0, or -EBUSY while somebody waits inside (if the object finds that out). */
 	int (*end)(void);
 	bool is_busy;
+	bool is_kept_apart; /* end is, from calls that have not returned: threads are joined before */
 	/* It answers -ETIMEDOUT as soon as it knows that the deadline will come first. */
 	bool looks_ahead;
-	bool is_variant; /* of one before: for tests that take long */
+	bool is_single;	     /* one thread at a time */
+	bool is_parents;     /* after fork(2) the child must not touch it */
+	bool has_descriptor; /* which the child of a fork(2) shares */
+	bool sleeps_in_libc; /* so nobody sees how often its system calls are interrupted */
+	bool is_variant;     /* of one before: for tests that take long */
 };
 
 extern const struct wait_kind wait_kinds[];
