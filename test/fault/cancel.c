@@ -3,6 +3,8 @@
  * Threads that are cancelled inside calls that wait, which are no cancellation points, and handlers
  * of a pool that end their thread.
  */
+#include <conveyor.h>
+
 #include "fault.h"
 #include "waits.h"
 
@@ -172,6 +174,101 @@ use_everything(void *stream)
 
 #define STEPS 24
 
+static ptrdiff_t
+encode(const void *item, void *buffer, size_t size, void *context)
+{
+	(void)context;
+	if (size >= sizeof item)
+		memcpy(buffer, &item, sizeof item);
+	return sizeof item;
+}
+
+static int
+decode(const void *data, size_t length, void **item, void *context)
+{
+	(void)context;
+	if (length != sizeof *item)
+		return -EILSEQ;
+	memcpy(item, data, sizeof *item);
+	return 0;
+}
+
+static int
+visit(const struct queue_log_half *half, void *context)
+{
+	(void)half;
+	(void)queue_impl_fetch_add32_acq_rel(context, 1);
+	return 0;
+}
+
+/* In files of the system: what it does with those are cancellation points by their names. */
+static void *
+use_a_log(void *path)
+{
+	struct queue_log_options small = {.segment_size = QUEUE_LOG_SEGMENT_MIN,
+					  .staging_size = UINT64_C(1) << 18};
+	struct queue_options options = {.capacity = 1,
+					.policy = QUEUE_SPILL,
+					.on_drop = count_drop,
+					.encode = encode,
+					.decode = decode};
+	static const char block[15000]; /* five take more than a file */
+	struct queue_log_message messages[8];
+	struct queue_log_reader *reader;
+	struct queue_bounded *queue;
+	struct queue_log *log;
+	uint64_t position;
+	static char buffer[8 * sizeof block];
+	uint32_t drops = 0, seen = 0;
+	void *item;
+
+	(void)pthread_cancel(pthread_self());
+	options.context = &drops;
+	STEP(queue_log_open(&log, path, &small) == 0);
+	for (int i = 0; i < 5; i++)
+		STEP(queue_log_append(log, block, sizeof block, NULL) == 0);
+	STEP(queue_log_append_async(log, block, 1, &position) == 0);
+	STEP(queue_log_wait(log, position, QUEUE_NEVER) == 0);
+	STEP(queue_log_fd(log) >= 0);
+	STEP(queue_log_fd_clear(log) > position);
+	STEP(queue_log_reader_open(log, "a", NULL, &reader) == 0);
+	STEP(queue_log_read(reader, &messages[0], buffer, sizeof buffer, QUEUE_NEVER) == 0);
+	STEP(queue_log_ack(reader, messages[0].position) == 0);
+	STEP(queue_log_read_n(reader, messages, 8, buffer, sizeof buffer, QUEUE_NEVER) == 5);
+	STEP(queue_log_nack(reader, messages[0].position, 0) == 0);
+	STEP(queue_log_read(reader, &messages[0], buffer, sizeof buffer, QUEUE_NEVER) == 0);
+	STEP(queue_log_ack_n(reader, messages, 5) == 5);
+	STEP(queue_log_prepare(log, "key", 3, block, 1, &position) == 0);
+	STEP(queue_log_undecided(log, visit, &seen) == 0 && seen == 1);
+	STEP(queue_log_commit(log, position, NULL) == 0);
+	STEP(queue_log_prepare(log, "key", 3, block, 1, &position) == 0);
+	STEP(queue_log_rollback(log, position) == 0);
+	STEP(queue_log_sync(log, QUEUE_NEVER) == 0);
+	STEP(queue_log_reader_close(reader) == 0);
+	STEP(queue_log_reader_remove(log, "a") == 0);
+	STEP(queue_log_close(log) == 0);
+	/* Again, with what is there, and as a queue's. */
+	STEP(queue_log_open(&log, path, &small) == 0);
+	STEP(queue_log_reader_open(log, "spill", NULL, &reader) == 0);
+	STEP(queue_log_read_n(reader, messages, 8, buffer, sizeof buffer, 0) > 0);
+	while (queue_log_ack_n(reader, messages, 8) > 0)
+		(void)queue_log_read_n(reader, messages, 8, buffer, sizeof buffer, 0);
+	STEP(queue_log_reader_close(reader) == 0);
+	options.log = log;
+	STEP(queue_create(&queue, &options) == 0);
+	for (int i = 0; i < 3; i++)
+		STEP(queue_push(queue, &drops) == 0);
+	for (int i = 0; i < 3; i++)
+		STEP(queue_pop(queue, &item) == 0 && item == &drops);
+	STEP(queue_destroy(queue) == 0);
+	STEP(queue_log_close(log) == 0);
+	pthread_testcancel();
+	return NULL;
+}
+
+#define LOG_STEPS 39
+#define LOG_ROUNDS 3
+
 Test(cancel, ends_no_call_of_the_library, .timeout = 60)
 {
 	FILE *stream = fopen("/dev/null", "w");
@@ -193,6 +290,26 @@ Test(cancel, ends_no_call_of_the_library, .timeout = 60)
 		cr_assert(fault_threads_return_to(threads));
 	}
 	cr_assert_eq(fclose(stream), 0);
+}
+
+Test(cancel, ends_no_call_of_a_log_either, .timeout = 60)
+{
+	char path[FAULT_PATH];
+	int threads = fault_threads();
+
+	for (int round = 0; round < LOG_ROUNDS; round++) {
+		pthread_t thread;
+		void *value;
+
+		fault_make_path(path);
+		steps = 0;
+		cr_assert_eq(pthread_create(&thread, NULL, use_a_log, path), 0);
+		cr_assert_eq(pthread_join(thread, &value), 0);
+		cr_assert_eq(steps, LOG_STEPS, "after step %u", steps);
+		cr_assert_eq(value, PTHREAD_CANCELED);
+		cr_assert(fault_threads_return_to(threads));
+		fault_remove_directory(path);
+	}
 }
 
 /* ---- Handlers that end their thread ----------------------------------------------------------- */

@@ -3,14 +3,17 @@
  * fork(2) in the middle of traffic. As the manual pages have it: the child's copy of a ring, a queue
  * or a topic works, with the same items, when no other thread was inside a call on it but for
  * waiting; waiting threads are counted there for ever, so that it cannot be ended. What other
- * threads were inside of is left alone, and all that the child makes for itself works.
+ * threads were inside of is left alone, and so are logs; all that the child makes for itself works.
  */
 #include <conveyor.h>
 
+#include "../../lib/log_impl.h"
+#include "disk.h"
 #include "fault.h"
 #include "waits.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "unit.h"
@@ -355,6 +358,11 @@ handle(void *item, void *context)
 
 static struct queue_topic *topic;
 static struct queue_subscription *subscription;
+static struct queue_log *queue_log;
+
+static const struct queue_log_options small_log = {.segment_size = QUEUE_LOG_SEGMENT_MIN,
+						   .staging_size = UINT64_C(1) << 18,
+						   .retain_bytes = 1};
 
 struct news {
 	struct queue_message message;
@@ -370,11 +378,11 @@ note_release(struct queue_message *message, void *context)
 
 struct busy {
 	pthread_t thread;
-	uint64_t pushed, popped, published;
+	uint64_t pushed, popped, published, appended;
 	struct news news[NEWS];
 };
 
-/* Hardly ever outside, on a queue and a topic that all of them share. */
+/* Hardly ever outside, on a queue, a topic and a log that all of them share. */
 static void *
 be_inside(void *argument)
 {
@@ -395,10 +403,38 @@ be_inside(void *argument)
 		}
 		if (queue_topic_try_pop(subscription, &got) == 0)
 			queue_message_release(got);
+		if (number % 64 == 1)
+			busy->appended += queue_log_append(queue_log, "text", 4, NULL) == 0;
 		if (number == 1)
 			(void)queue_impl_fetch_add32_acq_rel(&begun, 1);
 	}
 	return NULL;
+}
+
+static void
+make_log(void)
+{
+	struct queue_log_message message;
+	struct queue_log_reader *reader;
+	struct disk *disk = disk_new();
+	struct queue_log *own;
+	char text[4];
+	uint64_t id;
+
+	NEED(queue_impl_log_open(&own, "log", &small_log, disk_table(disk)) == 0);
+	NEED(queue_log_reader_open(own, "reader", NULL, &reader) == 0);
+	for (int i = 0; i < 10; i++) {
+		NEED(queue_log_append(own, "text", 4, NULL) == 0);
+		NEED(queue_log_prepare(own, "key", 3, "half", 4, &id) == 0);
+		NEED(queue_log_commit(own, id, NULL) == 0);
+		for (int k = 0; k < 2; k++) {
+			NEED(queue_log_read(reader, &message, text, 4, queue_after_ms(20000)) == 0);
+			NEED(memcmp(text, k == 0 ? "text" : "half", 4) == 0);
+			NEED(queue_log_ack(reader, message.position) == 0);
+		}
+	}
+	NEED(queue_log_close(own) == 0);
+	disk_free(disk);
 }
 
 /* All new, and in use by threads of the child. */
@@ -450,6 +486,8 @@ make_everything(void)
 		NEED(queue_topic_unsubscribe(another) == 0);
 	}
 	NEED(queue_topic_destroy(own_topic) == 0);
+	/* a log with its threads, */
+	make_log();
 	/* and a call. */
 	NEED(queue_call_init(&call, NULL) == 0);
 	NEED(queue_call_wait(&call, queue_after_ms(2)) == -ETIMEDOUT);
@@ -464,8 +502,12 @@ Test(fork, while_others_are_inside_leaves_the_child_what_it_makes_itself, .timeo
 	static struct busy busy[INSIDE];
 	uint64_t balance = 0, published = 0;
 	struct queue_subscription_stats stats;
+	struct disk *disk = disk_new();
+	struct queue_log_stats log_stats;
+	uint64_t appended = 0;
 	struct queue_pool *pool;
 
+	cr_assert_eq(queue_impl_log_open(&queue_log, "log", &small_log, disk_table(disk)), 0);
 	cr_assert_eq(queue_create(&queue, &options), 0);
 	cr_assert_eq(queue_create(&workers.queue, &options), 0);
 	cr_assert_eq(queue_pool_create(&pool, &workers), 0);
@@ -492,11 +534,17 @@ Test(fork, while_others_are_inside_leaves_the_child_what_it_makes_itself, .timeo
 		cr_assert_eq(pthread_join(busy[i].thread, NULL), 0);
 		balance += busy[i].pushed - busy[i].popped;
 		published += busy[i].published;
+		appended += busy[i].appended;
 	}
 	/* Nobody in the parent has noticed. */
 	cr_assert_eq(queue_depth_approx(queue), balance);
 	cr_assert_eq(queue_subscription_stats(subscription, &stats), 0);
 	cr_assert_eq(stats.delivered + stats.refused, published);
+	cr_assert_eq(queue_log_stats(queue_log, &log_stats), 0);
+	cr_assert_eq(log_stats.appended, appended);
+	cr_assert_gt(appended, 0);
+	cr_assert_eq(queue_log_close(queue_log), 0);
+	disk_free(disk);
 	cr_assert_eq(queue_topic_destroy(topic), 0);
 	for (int i = 0; i < INSIDE; i++)
 		for (int number = 0; number < NEWS; number++)
@@ -505,6 +553,108 @@ Test(fork, while_others_are_inside_leaves_the_child_what_it_makes_itself, .timeo
 	cr_assert_eq(handled, FORKS);
 	cr_assert_eq(queue_destroy(workers.queue), 0);
 	cr_assert_eq(queue_destroy(queue), 0);
+}
+
+/* ---- Logs ------------------------------------------------------------------------------------- */
+
+/* Its ends are closed in what is executed. */
+struct pipe {
+	int from, to;
+};
+
+static struct pipe
+make_pipe(void)
+{
+	int ends[2];
+
+	cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
+	return (struct pipe){ends[0], ends[1]};
+}
+
+static void
+close_pipe(struct pipe pipe)
+{
+	cr_assert_eq(close(pipe.from), 0);
+	cr_assert_eq(close(pipe.to), 0);
+}
+
+/* Until there is something to read. */
+static void
+wait_for_word(struct pipe pipe)
+{
+	char word;
+
+	cr_assert_eq(read(pipe.from, &word, 1), 1);
+}
+
+static void
+give_word(struct pipe pipe)
+{
+	cr_assert_eq(write(pipe.to, "x", 1), 1);
+}
+
+/* Neither it, nor anybody else. */
+static void
+hold_log_until_told(const char *path, struct pipe told, struct pipe tells)
+{
+	struct queue_log *own = NULL;
+	char word;
+
+	NEED(queue_log_open(&own, path, &small_log) == -EBUSY && !own);
+	NEED(write(tells.to, "x", 1) == 1);
+	NEED(read(told.from, &word, 1) == 1);
+	_exit(0);
+}
+
+Test(fork, leaves_a_log_to_the_parent_and_its_directory_locked_until_the_child_ends, .timeout = 60)
+{
+	struct pipe to_child = make_pipe(), to_parent = make_pipe();
+	char path[FAULT_PATH];
+	pid_t child;
+
+	fault_make_path(path);
+	cr_assert_eq(queue_log_open(&queue_log, path, &small_log), 0);
+	cr_assert_eq(queue_log_append(queue_log, "text", 4, NULL), 0);
+	child = fault_fork();
+	if (child == 0)
+		hold_log_until_told(path, to_child, to_parent);
+	wait_for_word(to_parent);
+	cr_assert_eq(queue_log_append(queue_log, "text", 4, NULL), 0);
+	cr_assert_eq(queue_log_close(queue_log), 0);
+	cr_assert_eq(queue_log_open(&queue_log, path, &small_log), -EBUSY);
+	give_word(to_child);
+	cr_assert(fault_reap(child));
+	cr_assert_eq(queue_log_open(&queue_log, path, &small_log), 0);
+	cr_assert_eq(queue_log_close(queue_log), 0);
+	fault_remove_directory(path);
+	close_pipe(to_child);
+	close_pipe(to_parent);
+}
+
+Test(fork, and_execve_leave_a_logs_directory_to_whoever_opens_it, .timeout = 60)
+{
+	struct pipe to_child = make_pipe(), to_parent = make_pipe();
+	char path[FAULT_PATH];
+	pid_t child;
+
+	fault_make_path(path);
+	cr_assert_eq(queue_log_open(&queue_log, path, &small_log), 0);
+	child = fault_fork();
+	if (child == 0) {
+		NEED(dup2(to_child.from, 0) == 0 && dup2(to_parent.to, 1) == 1);
+		execlp("cat", "cat", (char *)NULL);
+		_exit(1);
+	}
+	/* What comes back says that it is another program by now. */
+	give_word(to_child);
+	wait_for_word(to_parent);
+	cr_assert_eq(queue_log_close(queue_log), 0);
+	cr_assert_eq(queue_log_open(&queue_log, path, &small_log), 0);
+	cr_assert_eq(queue_log_close(queue_log), 0);
+	fault_remove_directory(path);
+	close_pipe(to_child);
+	close_pipe(to_parent);
+	cr_assert(fault_reap(child));
 }
 
 /* ---- Tokens ----------------------------------------------------------------------------------- */

@@ -2,12 +2,15 @@
 /*
  * Misuse: a table with a row for each way in which an option or an argument can be wrong. All the
  * rest of the call is right, so that nothing but this is refused. The answer is -EINVAL, or what the
- * row says; nothing is allocated, and neither *out nor the object has been touched.
+ * row says; nothing is allocated, no directory is made, and neither *out nor the object has been
+ * touched.
  *
  * There are no reserved fields, and what a clock answers is not looked at when it is given.
  */
 #include <conveyor.h>
 
+#include "../../lib/log_impl.h"
+#include "disk.h"
 #include "fault.h"
 
 #include <errno.h>
@@ -40,6 +43,22 @@ static struct queue_token_feed_options feed_options, *feed_given;
 static struct queue_topic_options topic_options;
 static struct queue_subscription_options subscription_options, *subscription_given;
 static struct queue_pool_options pool_options, *pool_given;
+static struct queue_log_options log_options;
+static struct queue_log_reader_options reader_options;
+
+/* Arguments of a log's calls. */
+static char directory[FAULT_PATH], long_name[QUEUE_LOG_NAME_MAX + 2],
+	long_key[QUEUE_LOG_KEY_MAX + 1];
+static const char *directory_given, *name_given;
+static const void *data_given, *key_given;
+static size_t length_given, key_length;
+static uint64_t number_given, number_said, *number_place;
+static struct queue_log *log_given;
+static struct queue_log_reader *reader_given;
+static struct queue_log_message message_said, message_before, *message_place;
+static void *buffer_given;
+static size_t buffer_size;
+static int (*visit_given)(const struct queue_log_half *half, void *context);
 
 /* Objects that are right. */
 static struct queue_ring *ring;
@@ -54,6 +73,10 @@ static struct queue_call call;
 static void *items[4];
 static int n, index_said;
 static struct queue_bounded *several[QUEUE_SELECT_MAX + 1];
+static struct disk *disks[3];
+static struct queue_log *queue_log, *log_of_few, *log_of_new_ones;
+static struct queue_log_reader *reader;
+static uint64_t halves[2];
 
 static void
 on_drop(void *item, enum queue_reason reason, void *context)
@@ -101,6 +124,54 @@ on_complete(struct queue_call *ended, enum queue_call_state state, void *context
 	(void)ended, (void)state, (void)context;
 }
 
+static int
+visit(const struct queue_log_half *half, void *context)
+{
+	(void)half, (void)context;
+	return 0;
+}
+
+/* The smallest that there is. */
+static const struct queue_log_options small = {.segment_size = QUEUE_LOG_SEGMENT_MIN,
+					       .staging_size = UINT64_C(1) << 18};
+
+static void
+make_logs(void)
+{
+	struct queue_log_options options[3] = {small, small, small};
+	struct queue_log **const logs[] = {&queue_log, &log_of_few, &log_of_new_ones};
+	struct queue_log_stats stats;
+
+	/* The one in the middle takes only shorter messages. */
+	options[0].segment_size = options[2].segment_size = 2 * small.segment_size;
+	options[1].retain_bytes = 1;
+	options[2].retain_age = 1;
+	for (int i = 0; i < 3; i++) {
+		disks[i] = disk_new();
+		cr_assert_eq(queue_impl_log_open(logs[i], "log", &options[i], disk_table(disks[i])),
+			     0);
+	}
+	cr_assert_eq(queue_log_append(queue_log, "text", 4, NULL), 0);
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(queue_log_prepare(queue_log, NULL, 0, "text", 4, &halves[i]), 0);
+	cr_assert_eq(queue_log_reader_open(queue_log, "reader", NULL, &reader), 0);
+	/* What it does by itself is done. */
+	cr_assert_eq(queue_log_sync(queue_log, QUEUE_NEVER), 0);
+	cr_assert(FAULT_EVENTUALLY(queue_log_stats(queue_log, &stats) == 0 && stats.spares >= 2));
+	fault_make_path(directory);
+	memset(long_name, 'a', sizeof long_name - 1);
+}
+
+static void
+end_logs(void)
+{
+	cr_assert_eq(queue_log_close(queue_log), 0);
+	cr_assert_eq(queue_log_close(log_of_few), 0);
+	cr_assert_eq(queue_log_close(log_of_new_ones), 0);
+	for (int i = 0; i < 3; i++)
+		disk_free(disks[i]);
+}
+
 static void
 make_objects(void)
 {
@@ -134,6 +205,7 @@ make_objects(void)
 	cr_assert_eq(queue_topic_subscribe(topic, &wants, &subscription), 0);
 	queue_message_init(&message, NULL, NULL);
 	cr_assert_eq(queue_call_init(&call, &call_options), 0);
+	make_logs();
 }
 
 static void
@@ -148,6 +220,34 @@ end_objects(void)
 	cr_assert_eq(queue_token_feed_destroy(feed), 0);
 	cr_assert_eq(queue_token_feed_destroy(feed_with_thread), 0);
 	queue_ring_destroy(ring);
+	end_logs();
+}
+
+/* What a log is given goes up to the limits. */
+static void
+set_log_right(void)
+{
+	log_options = small;
+	log_options.allocator = &memory.allocator;
+	reader_options = (struct queue_log_reader_options){
+		.window = QUEUE_LOG_WINDOW_MAX, .attempts = 1, .dead_letters = log_of_new_ones};
+	directory_given = directory;
+	name_given = long_name + 1;
+	data_given = "text";
+	length_given = 4;
+	key_given = long_key;
+	key_length = QUEUE_LOG_KEY_MAX;
+	number_given = halves[0];
+	number_said = 4711;
+	number_place = &number_said;
+	log_given = queue_log;
+	reader_given = reader;
+	memset(&message_said, 0x5a, sizeof message_said);
+	message_before = message_said;
+	message_place = &message_said;
+	buffer_given = space;
+	buffer_size = sizeof space;
+	visit_given = visit;
 }
 
 /* Everything as it should be; a row changes one thing. */
@@ -186,6 +286,7 @@ set_right(void)
 	index_said = -7;
 	for (size_t i = 0; i < COUNT(several); i++)
 		several[i] = queue;
+	set_log_right();
 }
 
 /* What is wrong is found before the log is looked at, so there need not be one. */
@@ -423,6 +524,151 @@ prometheus(void)
 	return queue_stats_prometheus(stderr, place == space ? "9" : place, &stats);
 }
 
+static uint64_t
+next_position(void)
+{
+	struct queue_log_stats stats;
+
+	(void)queue_log_stats(queue_log, &stats);
+	return stats.ends;
+}
+
+static int
+log_open(void)
+{
+	return queue_log_open((struct queue_log **)(void *)out_place, directory_given,
+			      &log_options);
+}
+
+static int
+append(void)
+{
+	return queue_log_append(log_given, data_given, length_given, number_place);
+}
+
+static int
+append_async(void)
+{
+	return queue_log_append_async(log_given, data_given, length_given, number_place);
+}
+
+static int
+log_wait(void)
+{
+	return queue_log_wait(log_given, number_given, 0);
+}
+
+static int
+log_sync(void)
+{
+	return queue_log_sync(log_given, 0);
+}
+
+static int
+log_fd(void)
+{
+	return queue_log_fd(log_given);
+}
+
+static int
+log_stats(void)
+{
+	return queue_log_stats(log_given, place);
+}
+
+static int
+prepare(void)
+{
+	return queue_log_prepare(log_given, key_given, key_length, data_given, length_given,
+				 number_place);
+}
+
+static int
+commit(void)
+{
+	return queue_log_commit(log_given, number_given, number_place);
+}
+
+static int
+rollback(void)
+{
+	return queue_log_rollback(log_given, halves[1]);
+}
+
+/* There is no such half message, or message that is out: that is not misuse. */
+static int
+unless_missing(int rc)
+{
+	return rc == -ENOENT ? 0 : rc;
+}
+
+static int
+unpark(void)
+{
+	return unless_missing(queue_log_unpark(log_given, number_given));
+}
+
+static int
+undecided(void)
+{
+	return queue_log_undecided(log_given, visit_given, NULL);
+}
+
+static int
+reader_open(void)
+{
+	return queue_log_reader_open(log_given, name_given, &reader_options,
+				     (struct queue_log_reader **)(void *)out_place);
+}
+
+static int
+reader_remove(void)
+{
+	return unless_missing(queue_log_reader_remove(log_given, name_given));
+}
+
+static int
+read_one(void)
+{
+	return queue_log_read(reader_given, message_place, buffer_given, buffer_size, 0);
+}
+
+static int
+read_n(void)
+{
+	return queue_log_read_n(reader_given, message_place, n, buffer_given, buffer_size, 0);
+}
+
+static int
+ack(void)
+{
+	return unless_missing(queue_log_ack(reader_given, number_given));
+}
+
+static int
+ack_n(void)
+{
+	return queue_log_ack_n(reader_given, message_place, n);
+}
+
+static int
+nack(void)
+{
+	return unless_missing(queue_log_nack(reader_given, number_given, 0));
+}
+
+static int
+renew(void)
+{
+	return unless_missing(queue_log_renew(reader_given, number_given, 0));
+}
+
+static int
+reader_stats(void)
+{
+	return queue_log_reader_stats(reader_given, place);
+}
+
 /* ---- The table -------------------------------------------------------------------------------- */
 
 struct row {
@@ -480,6 +726,8 @@ struct row {
 	X(queue_spill_producer, spill(); queue_options.flags = QUEUE_SINGLE_PRODUCER)              \
 	X(queue_spill_both, spill();                                                               \
 	  queue_options.flags = QUEUE_SINGLE_PRODUCER | QUEUE_SINGLE_CONSUMER)                     \
+	X(queue_spill_retains_bytes, spill(); queue_options.log = log_of_few)                      \
+	X(queue_spill_retains_age, spill(); queue_options.log = log_of_new_ones)                   \
 	X(queue_log_unused, queue_options.log = (void *)&untouched)                                \
 	X(queue_encode_unused, queue_options.encode = encode)                                      \
 	X(queue_decode_unused, queue_options.decode = decode)                                      \
@@ -543,6 +791,50 @@ struct row {
 	X(pool_attempts_negative, pool_options.attempts = -1)                                      \
 	X(pool_no_allocate, pool_options.allocator = &no_allocate)                                 \
 	X(pool_no_release, pool_options.allocator = &no_release)                                   \
+	X(log_directory_null, directory_given = NULL)                                              \
+	X(log_sync_unknown, log_options.sync = (enum queue_log_sync)(QUEUE_LOG_NONE + 1))          \
+	X(log_sync_negative, log_options.sync = (enum queue_log_sync) - 1)                         \
+	X(log_interval_zero, log_options.sync = QUEUE_LOG_INTERVAL)                                \
+	X(log_interval_batch, log_options.interval = 1)                                            \
+	X(log_interval_each, log_options.sync = QUEUE_LOG_EACH; log_options.interval = UINT64_MAX) \
+	X(log_interval_none, log_options.sync = QUEUE_LOG_NONE; log_options.interval = 1)          \
+	X(log_flag_unknown, log_options.flags = 4)                                                 \
+	X(log_flag_high, log_options.flags = 1u << 31 | QUEUE_LOG_SALVAGE)                         \
+	X(log_segment_one, log_options.segment_size = 1)                                           \
+	X(log_segment_below, log_options.segment_size = QUEUE_LOG_SEGMENT_MIN - 4096)              \
+	X(log_segment_odd, log_options.segment_size = QUEUE_LOG_SEGMENT_MIN + 2048)                \
+	X(log_segment_above, log_options.segment_size = QUEUE_LOG_SEGMENT_MAX + 4096)              \
+	X(log_segment_overflows, log_options.segment_size = 0 - UINT64_C(4096))                    \
+	X(log_staging_one, log_options.staging_size = 1)                                           \
+	X(log_staging_below, log_options.staging_size = UINT64_C(1) << 17)                         \
+	X(log_staging_odd, log_options.staging_size = UINT64_C(3) << 17)                           \
+	X(log_staging_above, log_options.staging_size = UINT64_C(1) << 31)                         \
+	X(log_staging_overflows, log_options.staging_size = UINT64_C(1) << 63)                     \
+	X(log_no_allocate, log_options.allocator = &no_allocate)                                   \
+	X(log_no_release, log_options.allocator = &no_release)                                     \
+	X(log_null, log_given = NULL)                                                              \
+	X(log_data_null, data_given = NULL)                                                        \
+	X(log_key_null, key_given = NULL)                                                          \
+	X(log_key_above, key_length++)                                                             \
+	X(log_key_overflows, key_length = SIZE_MAX)                                                \
+	X(log_number_above, number_given = UINT64_MAX)                                             \
+	X(log_number_next, number_given = next_position())                                         \
+	X(log_number_null, number_place = NULL)                                                    \
+	X(log_visit_null, visit_given = NULL)                                                      \
+	X(reader_name_null, name_given = NULL)                                                     \
+	X(reader_name_empty, name_given = "")                                                      \
+	X(reader_name_above, name_given = long_name)                                               \
+	X(reader_start_unknown, reader_options.start = (enum queue_log_start)(QUEUE_LOG_TIME + 1)) \
+	X(reader_start_negative, reader_options.start = (enum queue_log_start) - 1)                \
+	X(reader_window_above, reader_options.window = QUEUE_LOG_WINDOW_MAX + 1)                   \
+	X(reader_window_most, reader_options.window = UINT32_MAX)                                  \
+	X(reader_attempts_alone, reader_options.dead_letters = NULL)                               \
+	X(reader_dead_letters_alone, reader_options.attempts = 0)                                  \
+	X(reader_dead_letters_same, reader_options.dead_letters = queue_log)                       \
+	X(reader_dead_letters_short, reader_options.dead_letters = log_of_few)                     \
+	X(reader_null, reader_given = NULL)                                                        \
+	X(reader_message_null, message_place = NULL)                                               \
+	X(reader_buffer_null, buffer_given = NULL)                                                 \
 	X(n_zero, n = 0)                                                                           \
 	X(n_negative, n = -1)                                                                      \
 	X(n_least, n = INT32_MIN)                                                                  \
@@ -620,6 +912,8 @@ static const struct row rows[] = {
 	ROW(init, place_odd),
 	ROW(init, size_zero),
 	ROW(init, queue_size_short),
+	ROW(init, queue_spill_retains_bytes),
+	ROW(init, queue_spill_retains_age),
 	ROW(push_n, n_negative),
 	ROW(push_n, n_least),
 	ROW(pop_n, n_zero),
@@ -714,6 +1008,83 @@ static const struct row rows[] = {
 	ROW(call_init, place_null),
 	ROW(call_wait, as_it_is),
 	ROW(call_reply, as_it_is),
+	ROW(log_open, out_null),
+	ROW(log_open, log_directory_null),
+	ROW(log_open, log_sync_unknown),
+	ROW(log_open, log_sync_negative),
+	ROW(log_open, log_interval_zero),
+	ROW(log_open, log_interval_batch),
+	ROW(log_open, log_interval_each),
+	ROW(log_open, log_interval_none),
+	ROW(log_open, log_flag_unknown),
+	ROW(log_open, log_flag_high),
+	ROW(log_open, log_segment_one),
+	ROW(log_open, log_segment_below),
+	ROW(log_open, log_segment_odd),
+	ROW(log_open, log_segment_above),
+	ROW(log_open, log_segment_overflows),
+	ROW(log_open, log_staging_one),
+	ROW(log_open, log_staging_below),
+	ROW(log_open, log_staging_odd),
+	ROW(log_open, log_staging_above),
+	ROW(log_open, log_staging_overflows),
+	ROW(log_open, log_no_allocate),
+	ROW(log_open, log_no_release),
+	ROW(append, log_null),
+	ROW(append, log_data_null),
+	ROW(append_async, log_null),
+	ROW(append_async, log_data_null),
+	ROW(log_wait, log_null),
+	ROW(log_wait, log_number_next),
+	ROW(log_wait, log_number_above),
+	ROW(log_sync, log_null),
+	ROW(log_fd, log_null),
+	ROW(log_stats, log_null),
+	ROW(log_stats, place_null),
+	ROW(prepare, log_null),
+	ROW(prepare, log_key_null),
+	ROW(prepare, log_key_above),
+	ROW(prepare, log_key_overflows),
+	ROW(prepare, log_data_null),
+	ROW(prepare, log_number_null),
+	ROW(commit, log_null),
+	ROW(rollback, log_null),
+	ROW(unpark, log_null),
+	ROW(undecided, log_null),
+	ROW(undecided, log_visit_null),
+	ROW(reader_open, out_null),
+	ROW(reader_open, log_null),
+	ROW(reader_open, reader_name_null),
+	ROW(reader_open, reader_name_empty),
+	ROW(reader_open, reader_name_above),
+	ROW(reader_open, reader_start_unknown),
+	ROW(reader_open, reader_start_negative),
+	ROW(reader_open, reader_window_above),
+	ROW(reader_open, reader_window_most),
+	ROW(reader_open, reader_attempts_alone),
+	ROW(reader_open, reader_dead_letters_alone),
+	ROW(reader_open, reader_dead_letters_same),
+	ROW(reader_open, reader_dead_letters_short),
+	ROW(reader_remove, log_null),
+	ROW(reader_remove, reader_name_null),
+	ROW(read_one, reader_null),
+	ROW(read_one, reader_message_null),
+	ROW(read_one, reader_buffer_null),
+	ROW(read_n, reader_null),
+	ROW(read_n, reader_message_null),
+	ROW(read_n, reader_buffer_null),
+	ROW(read_n, n_zero),
+	ROW(read_n, n_negative),
+	ROW(read_n, n_least),
+	ROW(ack, reader_null),
+	ROW(ack_n, reader_null),
+	ROW(ack_n, reader_message_null),
+	ROW(ack_n, n_negative),
+	ROW(ack_n, n_least),
+	ROW(nack, reader_null),
+	ROW(renew, reader_null),
+	ROW(reader_stats, reader_null),
+	ROW(reader_stats, place_null),
 	ROW(prometheus, as_it_is),
 	ROW(prometheus, place_null),
 };
@@ -725,6 +1096,8 @@ struct view {
 	struct queue_topic_stats topic;
 	struct queue_subscription_stats subscription;
 	struct queue_pool_stats pool, single_pool;
+	struct queue_log_stats log;
+	struct queue_log_reader_stats reader;
 	struct queue_bucket bucket;
 	struct queue_call call;
 	uint64_t tokens;
@@ -742,6 +1115,8 @@ look(struct view *view)
 	(void)queue_subscription_stats(subscription, &view->subscription);
 	(void)queue_pool_stats(pool, &view->pool);
 	(void)queue_pool_stats(single_pool, &view->single_pool);
+	(void)queue_log_stats(queue_log, &view->log);
+	(void)queue_log_reader_stats(reader, &view->reader);
 	memcpy(&view->bucket, &bucket, sizeof bucket);
 	memcpy(&view->call, &call, sizeof call);
 	view->tokens = queue_token_feed_available_approx(feed);
@@ -766,6 +1141,10 @@ Test(misuse, of_any_option_or_argument_is_refused_and_touches_nothing, .timeout 
 		cr_assert_eq(memcmp(space, space_before, sizeof space), 0, "%s: %s", row->call,
 			     row->wrong);
 		cr_assert_eq(index_said, -7, "%s: %s", row->call, row->wrong);
+		cr_assert_eq(memcmp(&message_said, &message_before, sizeof message_said), 0,
+			     "%s: %s", row->call, row->wrong);
+		cr_assert_eq(number_said, 4711, "%s: %s", row->call, row->wrong);
+		cr_assert_neq(access(directory, F_OK), 0, "%s: %s", row->call, row->wrong);
 		look(&after);
 		cr_assert_eq(memcmp(&before, &after, sizeof before), 0, "%s: %s", row->call,
 			     row->wrong);
@@ -776,17 +1155,51 @@ Test(misuse, of_any_option_or_argument_is_refused_and_touches_nothing, .timeout 
 /* Each call of the table, with nothing changed: else a row would prove nothing. */
 Test(misuse, is_all_that_is_refused, .timeout = 60)
 {
-	static int (*const creates[])(void) = {ring_create,  create,	feed_create,
-					       topic_create, subscribe, pool_create};
+	static int (*const creates[])(void) = {ring_create, create,   feed_create, topic_create,
+					       subscribe,   log_open, reader_open, pool_create};
 	static int (*const others[])(void) = {
-		ring_init,	 ring_footprint,  init,
-		footprint,	 bucket_init,	  bucket_set,
-		ring_push_n,	 ring_pop_n,	  push_n,
-		publish,	 resize,	  resize_single,
-		topic_pop_n,	 topic_try_pop_n, bucket_take,
-		feed_take,	 bucket_take_at,  bucket_take_until,
-		feed_take_until, call_init,	  stop,
-		select_some,	 select_fair,
+		ring_init,
+		ring_footprint,
+		init,
+		footprint,
+		bucket_init,
+		bucket_set,
+		ring_push_n,
+		ring_pop_n,
+		push_n,
+		publish,
+		resize,
+		resize_single,
+		topic_pop_n,
+		topic_try_pop_n,
+		bucket_take,
+		feed_take,
+		bucket_take_at,
+		bucket_take_until,
+		feed_take_until,
+		call_init,
+		stop,
+		select_some,
+		select_fair,
+		append,
+		append_async,
+		log_wait,
+		log_sync,
+		log_fd,
+		log_stats,
+		prepare,
+		commit,
+		rollback,
+		unpark,
+		undecided,
+		reader_remove,
+		read_one,
+		read_n,
+		ack,
+		ack_n,
+		nack,
+		renew,
+		reader_stats,
 	};
 
 	make_objects();
@@ -815,11 +1228,16 @@ Test(misuse, is_all_that_is_refused, .timeout = 60)
 			cr_assert_eq(queue_token_feed_destroy(out), 0);
 		else if (creates[i] == topic_create)
 			cr_assert_eq(queue_topic_destroy(out), 0);
+		else if (creates[i] == log_open)
+			cr_assert_eq(queue_log_close(out), 0);
+		else if (creates[i] == reader_open)
+			cr_assert_eq(queue_log_reader_close(out), 0);
 		else if (creates[i] == subscribe)
 			cr_assert_eq(queue_topic_unsubscribe(out), 0);
 		else
 			pool = out;
 	}
 	end_objects();
+	fault_remove_directory(directory);
 	cr_assert(fault_is_balanced(&memory));
 }

@@ -191,6 +191,27 @@ fault_reap(pid_t child)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+void
+fault_make_path(char path[FAULT_PATH])
+{
+	snprintf(path, FAULT_PATH, "/tmp/conveyor-fault.XXXXXX");
+	if (!mkdtemp(path) || rmdir(path) != 0)
+		abort();
+}
+
+void
+fault_remove_directory(const char *path)
+{
+	DIR *directory = opendir(path);
+	const struct dirent *entry;
+
+	while (directory && (entry = readdir(directory)))
+		(void)unlinkat(dirfd(directory), entry->d_name, 0);
+	if (directory)
+		closedir(directory);
+	(void)rmdir(path);
+}
+
 bool
 fault_refuse_membarrier(void)
 {

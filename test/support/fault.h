@@ -58,6 +58,11 @@ bool fault_is_asleep(pid_t thread);
 pid_t fault_fork(void);
 bool fault_reap(pid_t child);
 
+/* The name of a directory that is not there yet; takes it away, with the files in it, if it is. */
+#define FAULT_PATH 64
+void fault_make_path(char path[FAULT_PATH]);
+void fault_remove_directory(const char *path);
+
 /*
  * From here on membarrier(2) answers this process that it is not allowed. False in an emulator, which
  * has no filters.

@@ -929,6 +929,7 @@ prepare(uint64_t deadline)
 	return queue_log_prepare(queue_log, "key", 3, bytes, 8, &id);
 }
 
+/* And the thread that the first one starts. */
 static void
 log_with_a_half(void)
 {
@@ -1410,7 +1411,7 @@ const struct wait_kind wait_kinds[] = {
 	},
 	{
 		.name = "queue_log_prepare",
-		.prepare = log_that_does_not_sync,
+		.prepare = log_with_a_half,
 		.wait = prepare,
 		.satisfy = let_disk_go_on,
 		.close = fail_disk,
