@@ -688,6 +688,45 @@ Test(spill, close_wakes_all_who_wait)
 	end();
 }
 
+static void *
+push_one(void *item)
+{
+	return (void *)(intptr_t)queue_push(queue, item);
+}
+
+Test(spill, close_does_not_end_a_push_that_waits_for_the_disk)
+{
+	uint64_t give_up = queue_after_ms(PATIENCE);
+	struct queue_log_options slow = small;
+	struct queue_options options;
+	pthread_t thread;
+	void *rc;
+
+	slow.on_durable = hold;
+	disk = disk_new();
+	open_log(&slow);
+	options = options_of(1);
+	create(&options);
+	push(1, 1);
+	queue_impl_store32_rel(&holding, 1);
+	push(2, 2);
+	while (queue_impl_load32_acq(&holding) == 1 && queue_now() < give_up)
+		usleep(100);
+	cr_assert_eq(pthread_create(&thread, NULL, push_one, number(3)), 0);
+	while (queue_impl_load32_acq(&queue_log->waiting) == 0 && queue_now() < give_up)
+		usleep(100);
+	cr_assert_eq(queue_impl_load32_acq(&queue_log->waiting), 1);
+	cr_assert_eq(queue_close(queue), 0);
+	cr_assert_eq(queue_destroy(queue), -EBUSY);
+	cr_assert_eq(queue_impl_load32_acq(&queue_log->waiting), 1);
+	queue_impl_store32_rel(&holding, 0);
+	cr_assert_eq(pthread_join(thread, &rc), 0);
+	cr_assert_eq((intptr_t)rc, 0);
+	pop(1, 3);
+	pop_nothing(-EPIPE);
+	end();
+}
+
 /* ---- What a restart finds ---------------------------------------------------------------------- */
 
 Test(spill, destroy_leaves_the_backlog_for_the_next_queue)
