@@ -53,8 +53,8 @@ expect_closed(struct waiter *waiter)
 }
 
 /*
- * As the manual has it: close, then destroy until it is done; threads need not be joined before, but
- * for those of a log, which is ended when they have returned.
+ * As the manual has it: close, then destroy until it is done; threads need not be joined before.
+ * Those of a log have to: it is ended when they have returned.
  */
 Test(busy, objects_are_ended_when_the_last_sleeper_has_left, .timeout = 60)
 {

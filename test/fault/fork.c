@@ -301,8 +301,8 @@ Test(fork, while_others_wait_to_pop_gives_the_child_a_copy_that_wakes_its_own_th
 }
 
 /*
- * Every kind of wait in the parent; in the child the object works, and cannot be ended. But what has
- * threads of its own is the parent's, who does not notice.
+ * Every kind of wait in the parent; in the child the object works, and cannot be ended. But what
+ * has threads of its own is the parent's, who does not notice.
  */
 Test(fork, while_others_wait_gives_the_child_a_copy_that_cannot_be_ended, .timeout = 60,
      THREADS_IN_THE_CHILD)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Signals that interrupt a waiting thread again and again, in every call that waits: 10^5 of them
- * for each, as counted by the system calls that answered EINTR, or by the handler where the C library makes
- * these; a tenth for those that differ from another one in a detail. The wait neither ends early nor misses what it waits for.
+ * for each, as counted by the system calls that answered EINTR, or by the handler where these are
+ * the C library's; a tenth for those that differ from another in a detail. The wait neither ends
+ * early nor misses what it waits for.
  *
  * Fewer in an emulator, and under ThreadSanitizer, which delivers signals when it sees fit.
  */
@@ -96,8 +97,8 @@ has_returned(const struct waiter *waiter)
 }
 
 /*
- * How often the wait has been interrupted; or, where that is not seen, how many signals came, or were
- * sent. It takes seconds, but minutes where others want the processor.
+ * How often the wait has been interrupted; or, where that is not seen, how many signals came, or
+ * were sent. It takes seconds, but minutes where others want the processor.
  */
 static uint32_t
 storm(const struct waiter *waiter, uint32_t interruptions)

@@ -1055,11 +1055,12 @@ end_spilling_queue(void)
 			  queue_impl_load_acq(&queue->waiting_to_pop);
 	int rc;
 
-	if (inside > n_pushers)
-		return queue_destroy(queue);
-	let_disk_go_on();
-	while (n_pushers > 0)
-		WAITS_NEED(pthread_join(pushers[--n_pushers], NULL) == 0);
+	if (inside <= n_pushers) {
+		let_disk_go_on();
+		while (n_pushers > 0)
+			WAITS_NEED(pthread_join(pushers[--n_pushers], NULL) == 0);
+	}
+	/* Also who was inside may have left by now. */
 	rc = queue_destroy(queue);
 	if (rc == 0)
 		WAITS_NEED(end_log() == 0);

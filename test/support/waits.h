@@ -22,7 +22,7 @@ struct wait_kind {
 	int (*wait)(uint64_t deadline);
 	/* Brings what it waits for. */
 	void (*satisfy)(void);
-	/* Says that nothing will come: closes the object, or has its disk fail. NULL: not with this one. */
+	/* Says that nothing will come: closes the object, or has its disk fail. NULL: it cannot. */
 	void (*close)(void);
 	int closed; /* what the call answers then */
 	/* Ends the object: 0, or -EBUSY while somebody waits inside (if the object finds that out). */
