@@ -45,7 +45,7 @@ bool fault_is_balanced(const struct fault_allocator *fault);
 /* Threads of this process, those of a sanitizer included. */
 int fault_threads(void);
 
-/* Waits up to ten seconds until no more than n are left: one that is joined may be seen a while. */
+/* Waits up to half a minute until no more than n are left: one that is joined may be seen a while. */
 bool fault_threads_return_to(int n);
 
 /* Is the thread with this number asleep in the kernel? */
@@ -69,10 +69,10 @@ void fault_remove_directory(const char *path);
  */
 bool fault_refuse_membarrier(void);
 
-/* Waits for what other threads are about to do; false after ten seconds. */
+/* Waits for what other threads are about to do; false after half a minute. */
 #define FAULT_EVENTUALLY(condition)                                                                \
 	__extension__({                                                                            \
-		uint64_t fault_give_up = queue_after_ms(10000);                                    \
+		uint64_t fault_give_up = queue_after_ms(30000);                                    \
                                                                                                    \
 		while (!(condition) && queue_now() < fault_give_up)                                \
 			usleep(100);                                                               \

@@ -58,7 +58,7 @@ struct waiter {
 /* Returns when it sleeps; false: the call has returned instead. */
 bool waiter_start(struct waiter *waiter, const struct wait_kind *kind, uint64_t deadline);
 
-/* False: it has not come back within ten seconds. */
+/* False: it has not come back within half a minute. */
 bool waiter_returns(struct waiter *waiter);
 
 /* What the call has returned; waits for it. */
