@@ -135,7 +135,7 @@ traffic(unsigned self)
 
 		if (lane->calls > 0 || self != 0)
 			answer = queue_bucket_take_at(&bucket, 1, NOW);
-		lane_add(&lane->calls);
+		lane_call(lane);
 		set_by_other(lane->calls);
 		if (answer == 0) {
 			held[self]++;

@@ -143,7 +143,7 @@ try_push(unsigned self)
 	void *item = line_item(self);
 	int rc = line->push(item);
 
-	lane_add(&lane->calls);
+	lane_call(lane);
 	if (rc == 0) {
 		require(!closed[self], "a push into a closed queue answers 0");
 		line_pushed(item);
@@ -169,7 +169,7 @@ try_pop(unsigned self)
 	void *item = NULL;
 	int rc = line->pop(&item);
 
-	lane_add(&lane->calls);
+	lane_call(lane);
 	if (rc == 0) {
 		line_popped(self, item);
 		lane_add(&lane->popped);

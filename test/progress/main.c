@@ -14,8 +14,10 @@
  * clock where their calls return (each has tried 100,000 times, and nobody got anything done) and
  * otherwise by the processor time they have used up, or slept, in a call that does not return.
  *
- * Bounded, as `make check` runs it, it takes a part of the places, others for each seed: for what
- * stands first in thoroughness[], every one; see there. --all takes all of them.
+ * Bounded, as `make check` runs it, it takes a part of the places, others for each seed: of every
+ * call, capacity and start at least one; see thoroughness[]. --all takes all of them. Where calls
+ * have thousands of places, or enter the kernel, the others make 10,000 pushes and pops at a part of
+ * the places only, and fewer at the rest: see is_long().
  */
 #include "stage.h"
 
@@ -23,17 +25,23 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define JOBS_MAX 1000
 
 static struct options {
 	uint64_t seed;
 	double seconds;
 	bool all, list;
+	unsigned jobs; /* 0: as many as there are processors */
 	const char *only;
 } options;
 
@@ -42,14 +50,15 @@ usage(FILE *to)
 {
 	(void)fputs(
 		"usage: stop_anywhere [options]\n"
-		"  --all            at every place of every call, which takes long\n"
+		"  --all            at every place of every call\n"
 		"  --only NAME      this object only; see --list\n"
 		"  --list           the objects, and their calls\n"
 		"  --seed N         which part of the places it takes without --all\n"
 		"  --seconds S      again with other parts until so many seconds have passed (0)\n"
+		"  --jobs N         so many calls at a time (as many as there are processors)\n"
 		"  --help           this text\n"
 		"\n"
-		"It takes a minute or two, with --all hours; with --only it is less.\n"
+		"It takes a minute, with --all a quarter of an hour on two processors.\n"
 		"\n"
 		"There is a row for each object, and these columns:\n"
 		"  N of M   stops after which the others stood still, of all that were tried\n"
@@ -62,7 +71,8 @@ usage(FILE *to)
 		"seen; the others are there for comparison.\n"
 		"\n"
 		"The exit status is 1 when a stop blocks the others where it must not, when none\n"
-		"is seen to block where some must, and when an item is lost or comes twice.\n",
+		"is seen to block where some must, and when an item is lost or comes twice; it is 77\n"
+		"when nothing can be stopped here.\n",
 		to);
 }
 
@@ -109,6 +119,20 @@ named(const char *name)
 	return NULL;
 }
 
+static unsigned
+job_count(const char *text)
+{
+	char *end;
+	unsigned long value;
+
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (errno || end == text || *end || *text < '0' || *text > '9' || value < 1 ||
+	    value > JOBS_MAX)
+		refuse("--jobs must be a number from 1 to 1000, and not", text);
+	return (unsigned)value;
+}
+
 static void
 parse(int argc, char **argv)
 {
@@ -126,7 +150,7 @@ parse(int argc, char **argv)
 		} else if (strcmp(option, "--list") == 0) {
 			options.list = true;
 		} else if (strcmp(option, "--only") != 0 && strcmp(option, "--seed") != 0 &&
-			   strcmp(option, "--seconds") != 0) {
+			   strcmp(option, "--seconds") != 0 && strcmp(option, "--jobs") != 0) {
 			refuse("there is no option", option);
 		} else if (!value) {
 			refuse("a value must follow", option);
@@ -134,6 +158,8 @@ parse(int argc, char **argv)
 			options.seed = number(argv[++i]);
 		} else if (strcmp(option, "--seconds") == 0) {
 			options.seconds = fraction(argv[++i]);
+		} else if (strcmp(option, "--jobs") == 0) {
+			options.jobs = job_count(argv[++i]);
 		} else {
 			options.only = argv[++i];
 			if (!named(options.only))
@@ -156,6 +182,15 @@ list(void)
 	}
 }
 
+#define LEFT_OUT 77 /* the exit status */
+
+static _Noreturn void
+leave_out(const char *why)
+{
+	printf("%s\n", why);
+	exit(LEFT_OUT);
+}
+
 #if !defined STOPS_HERE
 
 int
@@ -165,7 +200,7 @@ main(int argc, char **argv)
 	if (options.list)
 		list();
 	else
-		printf("nothing is stopped here: that needs x86-64, and no sanitizer\n");
+		leave_out("this needs x86-64, and no sanitizer");
 	return 0;
 }
 
@@ -173,13 +208,11 @@ main(int argc, char **argv)
 
 #include "tracer.h"
 
-#define TALLIES_MAX 128
-#define UNTRACEABLE 3 /* the exit status then */
 #define FAILURES_MAX 50
 #define PASSES_MAX 8 /* through one sequence in one call */
 
 /*
- * Of the places of a call every n-th is taken, from one on that the seed says. 0: none. `steps`:
+ * Of the places of a call every n-th is taken, from one on that the seed says; 0: none. `steps`:
  * by instructions, `inside`: by instructions in sequences; `after`: of the pairs of sequences of
  * which the second comes after the first was interrupted, all of it. The first row that fits.
  */
@@ -198,18 +231,17 @@ static const struct thoroughness {
 	{"ring_sc", NULL, 64, 37, 17, 0},
 	{"ring_spsc", NULL, 64, 37, 17, 0},
 	/* Thousands of instructions. */
-	{"queue", "stats", 1, 997, 0, 0},
-	{NULL, "stats", 64, 0, 0, 0},
+	{"queue", "stats", 64, 2999, 0, 0},
+	{"queue_spsc", "stats", 64, 2999, 0, 0},
+	{"queue_fd", "stats", 64, 2999, 0, 0},
 	{"queue", NULL, 64, 61, 23, 257},
 	{"queue_spsc", NULL, 64, 61, 0, 0},
-	{"queue_fd", NULL, 64, 499, 97, 0},
+	{"queue_fd", NULL, 64, 199, 97, 0},
 	{"bucket", NULL, 64, 37, 0, 0},
 	{"call", NULL, 64, 11, 0, 0},
 	{"call_told", NULL, 64, 11, 0, 0},
 	/* To see that a lock blocks takes a while each time. */
-	{"mutex", NULL, 1, 0, 0, 0},
-	{"mutex", NULL, 2, 23, 0, 0},
-	{"mutex", NULL, 64, 0, 0, 0},
+	{"mutex", NULL, 64, 37, 0, 0},
 	{"vyukov", NULL, 2, 1, 0, 0},
 	/* These enter the kernel each time. */
 	{"mqueue", NULL, 64, 97, 0, 0},
@@ -224,11 +256,13 @@ struct tally {
 	uint64_t stops, inside; /* of which in sequences */
 	uint64_t blocking, wrong;
 	bool tried;
+	bool has_gap;	/* a call that was not stopped at some capacity */
 	bool is_broken; /* could not be gone through to the end */
 };
 
 static uint64_t pass; /* how many times through all */
 static bool shows_progress;
+static uint64_t stop_count; /* of this process */
 
 static const struct thoroughness *
 thoroughness_of(const struct scene *scene)
@@ -262,15 +296,6 @@ offset_of(const struct scene *scene, uint64_t every)
 }
 
 static void
-show(const struct scene *scene)
-{
-	if (shows_progress)
-		(void)fprintf(stderr, "\r\033[K%s %s, capacity %" PRIu64 ", %" PRIu64 " inside",
-			      scene->object->name, scene->operation->name, scene->capacity,
-			      scene->inside);
-}
-
-static void
 report(const struct scene *scene, const char *where, const char *what)
 {
 	if (shows_progress)
@@ -290,12 +315,33 @@ is_hopeless(const struct tally *tally)
 	       tally->blocking + tally->wrong >= FAILURES_MAX;
 }
 
+/*
+ * The others do TRAFFIC at each stop, but where that takes long or there are very many places they
+ * do it at every n-th only, and at the rest go ten times round, and a little more.
+ */
+static bool
+is_long(const struct scene *scene)
+{
+	uint64_t every = 1;
+
+	if (scene->operation->only_reads)
+		every = 64;
+	else if (scene->object->enters_kernel)
+		every = 16;
+	return stop_count % every == 0;
+}
+
+/* At every n-th stop the others run at the same time, at the rest they take turns: that is fast. */
+#define APART_EVERY 8
+
 /* The victim is stopped: what the others can do, and what comes of it. */
 static void
 try_here(const struct scene *scene, struct tally *tally, const char *where)
 {
-	enum verdict verdict = tracer_let_others();
+	uint32_t traffic = is_long(scene) ? TRAFFIC : (uint32_t)(10 * scene->capacity + 100);
+	enum verdict verdict = tracer_let_others(traffic, stop_count % APART_EVERY == 0);
 
+	stop_count++;
 	tally->stops++;
 	tally->blocking += verdict == BLOCKED;
 	if (verdict == BLOCKED && scene->object->duty == MUST_NOT_BLOCK)
@@ -313,17 +359,57 @@ finish(const struct scene *scene, struct tally *tally, const char *where)
 	}
 }
 
+/* The first calls of a kind may be longer than all others: symbols are looked up, memory comes. */
+#define LESSONS 5
+
+static bool
+learn(void)
+{
+	unsigned i;
+
+	for (i = 0; i < LESSONS && tracer_begin(); i++)
+		if (tracer_learn(i > 0))
+			return true;
+	return false;
+}
+
+/* To a place of a call that has begun, from *done on. False: the call has ended before. */
+static bool
+go_to(const struct scene *scene, struct tally *tally, uint64_t place, bool is_known, uint64_t *done)
+{
+	if (is_known && *done == 0 && place < tracer_length()) {
+		if (tracer_follow(place)) {
+			*done = place;
+			return true;
+		}
+		/* It was another way this time. */
+		finish(scene, tally, "not stopped");
+		if (!tracer_begin())
+			return false;
+	}
+	return tracer_step(place - *done, done);
+}
+
+static unsigned
+stops_a_call(const struct scene *scene, uint64_t every)
+{
+	if (!scene->operation->only_reads)
+		return 1;
+	return every == 1 ? STOPS_A_CALL : 8;
+}
+
 /*
  * After so many instructions, and some more, and so on, each time in a call of its own. A call that
  * only reads leaves nothing behind that could be stopped at: so it goes on from one place to the
- * next, which spares it the way there, thousands of steps of queue_stats.
+ * next, which spares it the way there; but not for ever, for it may begin again whenever the others
+ * have been let loose.
  */
 static bool
 stop_by_steps(const struct scene *scene, struct tally *tally, uint64_t every)
 {
-	uint64_t at = offset_of(scene, every), done;
-	unsigned most = scene->operation->only_reads ? STOPS_A_CALL : 1, stops;
-	bool inside = true;
+	uint64_t at = offset_of(scene, every), done, first = tally->stops;
+	unsigned most = stops_a_call(scene, every), stops;
+	bool inside = true, is_known = every == 1 && learn();
 	char where[64];
 
 	while (inside && !is_hopeless(tally)) {
@@ -331,17 +417,20 @@ stop_by_steps(const struct scene *scene, struct tally *tally, uint64_t every)
 			return false;
 		tally->tried = true;
 		(void)snprintf(where, sizeof where, "not stopped");
-		for (done = 0, stops = 0; stops < most; stops++) {
-			inside = tracer_step(at - done);
+		for (done = 0, stops = 0; stops < most; stops++, at += every) {
+			inside = go_to(scene, tally, at, is_known, &done);
 			if (!inside)
 				break;
-			done = at;
-			at += every;
 			(void)snprintf(where, sizeof where,
 				       "stopped after %" PRIu64 " instructions", done);
 			try_here(scene, tally, where);
 		}
 		finish(scene, tally, where);
+		/* It is shorter than that: but there is at least one place. */
+		if (tally->stops == first && !inside && at > 0) {
+			at %= done;
+			inside = true;
+		}
 	}
 	return true;
 }
@@ -449,10 +538,10 @@ stop_in_sequences(const struct scene *scene, struct tally *tally, uint64_t every
 
 /* ---- All scenes of an object ----------------------------------------------------------------- */
 
-static const uint64_t capacities[] = {1, 2, 64};
-
-/* For peers that cannot be had as small as that. */
+/* The last is for peers that cannot be had as small as the others. */
+#define CAPACITIES 4
 #define CAPACITY_OF_ANY 1024u
+static const uint64_t capacities[CAPACITIES] = {1, 2, 64, CAPACITY_OF_ANY};
 
 /* False: there is no such queue. */
 static bool
@@ -461,7 +550,6 @@ run_scene(const struct scene *scene, struct tally *tally)
 	const struct thoroughness *how = thoroughness_of(scene);
 
 	board->scene = *scene;
-	show(scene);
 	if (is_hopeless(tally))
 		return true;
 	if (how->steps && !stop_by_steps(scene, tally, how->steps))
@@ -499,50 +587,128 @@ run_capacity(struct scene scene, uint64_t capacity, struct tally *tally)
 		run_starts(scene, tally);
 }
 
-static void
-run_object(const struct object *object, struct tally *tally)
+/* Does it exist in any of the usual capacities? */
+static bool
+is_as_small(struct scene scene)
 {
-	struct scene scene = {.object = object};
 	size_t i;
 
-	tally->object = object;
-	for (scene.operation = object->operations; scene.operation->name; scene.operation++) {
-		for (i = 0; i < sizeof capacities / sizeof *capacities; i++)
-			run_capacity(scene, capacities[i], tally);
-		if (!tally->tried)
-			run_capacity(scene, CAPACITY_OF_ANY, tally);
+	for (i = 0; i < CAPACITIES - 1; i++) {
+		scene.capacity = capacities[i];
+		board->scene = scene;
+		if (tracer_begin()) {
+			tracer_finish();
+			return true;
+		}
 	}
+	return false;
+}
+
+/* ---- Jobs ------------------------------------------------------------------------------------ */
+
+/* One call at one capacity. In memory that the processes share. */
+struct job {
+	const struct object *object;
+	const struct operation *operation;
+	uint64_t capacity;
+	struct tally tally;
+};
+
+static void
+do_job(struct job *job)
+{
+	struct scene scene = {.object = job->object, .operation = job->operation};
+
+	if (job->capacity != CAPACITY_OF_ANY || !is_as_small(scene))
+		run_capacity(scene, job->capacity, &job->tally);
 }
 
 /* In a process of its own, so that others are not concerned when a queue hangs or crashes. */
-static void
-stage_object(const struct object *object, struct tally *tally)
+static pid_t
+start_job(struct job *job, unsigned place)
 {
-	const char *why;
-	int status;
 	pid_t tracer;
 
 	(void)fflush(NULL);
 	tracer = fork();
 	if (tracer == 0) {
-		if (!tracer_start(&why)) {
-			printf("nothing is stopped here: %s\n", why);
-			(void)fflush(stdout);
-			_exit(UNTRACEABLE);
-		}
-		run_object(object, tally);
+		(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+		if (!tracer_start(place))
+			_exit(LEFT_OUT);
+		do_job(job);
 		tracer_end();
 		_exit(0);
 	}
-	if (tracer < 0 || waitpid(tracer, &status, 0) != tracer) {
-		perror("stop_anywhere");
+	if (tracer < 0) {
+		perror("stop_anywhere: fork");
 		exit(1);
 	}
-	if (WIFEXITED(status) && WEXITSTATUS(status) == UNTRACEABLE)
-		exit(0);
-	tally->object = object;
-	tally->is_broken = status != 0;
+	return tracer;
 }
+
+/* One that has ended makes its place free. */
+static unsigned
+await_job(pid_t *running, struct job *const *doing, unsigned places)
+{
+	int status;
+	pid_t ended = waitpid(-1, &status, 0);
+	unsigned i;
+
+	for (i = 0; i < places && running[i] != ended; i++)
+		continue;
+	if (ended < 0 || i == places) {
+		perror("stop_anywhere: waitpid");
+		exit(1);
+	}
+	if (WIFEXITED(status) && WEXITSTATUS(status) == LEFT_OUT)
+		leave_out("processes may not be traced here");
+	doing[i]->tally.is_broken |= status != 0;
+	running[i] = 0;
+	return i;
+}
+
+static void
+show(const struct job *job, size_t number, size_t count)
+{
+	if (shows_progress)
+		(void)fprintf(stderr, "\r\033[K%zu of %zu: %s %s, capacity %" PRIu64, number, count,
+			      job->object->name, job->operation->name, job->capacity);
+}
+
+/* An object that has hung or crashed in one call need not do so in all of them. */
+static bool
+is_given_up(const struct job *jobs, size_t number)
+{
+	size_t i;
+
+	for (i = 0; i < number; i++)
+		if (jobs[i].object == jobs[number].object && jobs[i].tally.is_broken)
+			return true;
+	return false;
+}
+
+/* So many at a time, each on a processor of its own if there are that many. */
+static void
+do_jobs(struct job *jobs, size_t count, unsigned places)
+{
+	pid_t running[JOBS_MAX];
+	struct job *doing[JOBS_MAX];
+	unsigned used = 0, place;
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		if (is_given_up(jobs, i))
+			continue;
+		place = used < places ? used++ : await_job(running, doing, places);
+		show(&jobs[i], i + 1, count);
+		doing[place] = &jobs[i];
+		running[place] = start_job(&jobs[i], place);
+	}
+	for (; used > 0; used--)
+		(void)await_job(running, doing, places);
+}
+
+/* ---- The table ------------------------------------------------------------------------------- */
 
 /* What the object has done that it must not; NULL: nothing. */
 static const char *
@@ -556,8 +722,8 @@ fault_of(const struct tally *tally)
 		return "went wrong";
 	if (tally->object->duty == MUST_BLOCK)
 		return tally->blocking > 0 ? NULL : "was not seen to block";
-	if (tally->stops == 0)
-		return "was never stopped";
+	if (tally->has_gap)
+		return "was not stopped in all its calls";
 	return tally->blocking > 0 ? "blocks" : NULL;
 }
 
@@ -628,40 +794,106 @@ print_table(const struct tally *tallies, size_t count)
 		print_row(&tallies[i]);
 }
 
+/* Of all calls and capacities of an object. */
+static void
+add(struct tally *sum, const struct job *job)
+{
+	const struct tally *tally = &job->tally;
+
+	sum->object = job->object;
+	sum->stops += tally->stops;
+	sum->inside += tally->inside;
+	sum->blocking += tally->blocking;
+	sum->wrong += tally->wrong;
+	sum->tried |= tally->tried;
+	sum->is_broken |= tally->is_broken;
+	sum->has_gap |= job->capacity != CAPACITY_OF_ANY && tally->stops == 0;
+}
+
+/* The rows of the table: how many. The jobs of an object are next to each other. */
+static size_t
+add_up(const struct job *jobs, size_t count, struct tally *rows)
+{
+	size_t row_count = 0, i;
+
+	for (i = 0; i < count; i++) {
+		if (i == 0 || jobs[i].object != jobs[i - 1].object)
+			memset(&rows[row_count++], 0, sizeof *rows);
+		add(&rows[row_count - 1], &jobs[i]);
+	}
+	return row_count;
+}
+
+/* All there is to do, into `jobs` unless that is NULL: how much. */
+static size_t
+list_jobs(struct job *jobs)
+{
+	const struct object *const *object;
+	const struct operation *operation;
+	size_t count = 0, i;
+
+	for (object = objects(); *object; object++) {
+		if (options.only && strcmp((*object)->name, options.only) != 0)
+			continue;
+		for (operation = (*object)->operations; operation->name; operation++) {
+			for (i = 0; i < CAPACITIES; i++, count++) {
+				if (!jobs)
+					continue;
+				jobs[count].object = jobs[count].tally.object = *object;
+				jobs[count].operation = operation;
+				jobs[count].capacity = capacities[i];
+			}
+		}
+	}
+	return count;
+}
+
+static unsigned
+processors(void)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof set, &set))
+		return 1;
+	return CPU_COUNT(&set) < JOBS_MAX ? (unsigned)CPU_COUNT(&set) : JOBS_MAX;
+}
+
 int
 main(int argc, char **argv)
 {
-	struct tally *tallies;
-	const struct object *const *object;
+	struct job *jobs;
+	struct tally *rows;
 	uint64_t deadline;
-	size_t count = 0;
+	size_t count;
 
 	parse(argc, argv);
 	if (options.list) {
 		list();
 		return 0;
 	}
-	tallies = mmap(NULL, TALLIES_MAX * sizeof *tallies, PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (tallies == MAP_FAILED) {
+	count = list_jobs(NULL);
+	jobs = mmap(NULL, count * sizeof *jobs, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		    -1, 0);
+	rows = calloc(count, sizeof *rows);
+	if (jobs == MAP_FAILED || !rows) {
 		perror("stop_anywhere");
 		return 1;
 	}
+	(void)list_jobs(jobs);
+	if (options.jobs == 0)
+		options.jobs = processors();
 	shows_progress = isatty(STDERR_FILENO);
 	deadline = queue_now() + (uint64_t)(options.seconds * (double)QUEUE_SECOND);
 	printf("seed %" PRIu64 "\n", options.seed);
 	do {
-		for (count = 0, object = objects(); *object; object++) {
-			if (options.only && strcmp((*object)->name, options.only) != 0)
-				continue;
-			stage_object(*object, &tallies[count++]);
-		}
+		do_jobs(jobs, count, options.jobs);
 		pass++;
 	} while (queue_now() < deadline);
 	if (shows_progress)
 		(void)fprintf(stderr, "\r\033[K");
-	print_table(tallies, count);
-	return print_verdict(tallies, count);
+	count = add_up(jobs, count, rows);
+	print_table(rows, count);
+	return print_verdict(rows, count);
 }
 
 #endif

@@ -295,9 +295,10 @@ static const struct operation bounded_operations[] = {
 #define BOUNDED(title, bits, producers, consumers)                                                 \
 	{                                                                                          \
 		.name = (title), .flags = (bits), .producers_max = (producers),                    \
-		.consumers_max = (consumers), .operations = bounded_operations,                    \
-		.variants = variants, .open = bounded_open, .shut = bounded_shut,                  \
-		.prepare = ring_prepare, .traffic = line_traffic, .judge = bounded_judge           \
+		.consumers_max = (consumers), .enters_kernel = ((bits)&WATCHED) != 0,              \
+		.operations = bounded_operations, .variants = variants, .open = bounded_open,      \
+		.shut = bounded_shut, .prepare = ring_prepare, .traffic = line_traffic,            \
+		.judge = bounded_judge                                                             \
 	}
 
 const struct object queue_objects[] = {

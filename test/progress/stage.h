@@ -31,11 +31,12 @@
 #endif
 
 #define OTHERS 2u
-#define VICTIM OTHERS	/* the third number */
-#define TRAFFIC 10000u	/* pushes, and as many pops, of the others together */
-#define BULK 3		/* items that push_n and pop_n are asked for */
-#define STOPS_A_CALL 16 /* of one that only reads; of others 1 */
-#define IN_VAIN 100000u /* tries without anybody's success: stuck */
+#define VICTIM OTHERS	 /* the third number */
+#define TRAFFIC 10000u	 /* pushes, and as many pops, of the others together, at most */
+#define EACH_CALLS 100u	 /* and so many tries at least of each of them */
+#define BULK 3		 /* items that push_n and pop_n are asked for */
+#define STOPS_A_CALL 128 /* at most, of one that only reads; of others 1 */
+#define IN_VAIN 100000u	 /* tries without anybody's success: stuck */
 
 /* Which side of the queue a call belongs to, for objects that have one thread a side. */
 enum side {
@@ -70,6 +71,7 @@ struct object {
 	const char *const *variants;	       /* how it is made ready; NULL ends them */
 	bool is_unbounded;		       /* is never seen full */
 	bool may_disorder;
+	bool enters_kernel; /* in its calls */
 	/*
 	 * By the victim; -EINVAL: there is none of this capacity. `scene` is on the board.
 	 */
@@ -119,7 +121,9 @@ struct lane {
 struct board {
 	/* the tracer */
 	struct scene scene;
-	uint32_t give_up; /* the others are blocked: they need not go on when they can */
+	uint32_t give_up;    /* the others are blocked: they need not go on when they can */
+	uint32_t traffic;    /* how many pushes, and pops, they are to do this time */
+	uint32_t in_company; /* they have one processor between them, and take turns */
 	/* the victim */
 	uint32_t phase; /* enum phase */
 	int32_t absent; /* open's answer */
@@ -150,6 +154,8 @@ bool await_others(unsigned milliseconds);
 
 /* A thread's successful push, pop, and so on: for its lane. */
 void lane_add(uint64_t *counter);
+/* A try: now and then it is another's turn. */
+void lane_call(struct lane *lane);
 /* The pushes and pops of all of them. */
 uint64_t successes(void);
 /* Have the others had all that they are to have? `flows`: items can go in and out. */
@@ -194,6 +200,6 @@ void line_traffic(unsigned self);
 void line_judge(void);
 /* The number of an item, counted over all threads, and how many there can be. */
 size_t line_index(const void *item);
-#define LINE_ITEMS ((OTHERS + 1) * (size_t)(STOPS_A_CALL + 1) * 12000)
+#define LINE_ITEMS ((OTHERS + 1) * (size_t)200000)
 
 #endif

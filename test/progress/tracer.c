@@ -28,10 +28,10 @@ extern const struct sequence __stop___rseq_cs[] __attribute__((__weak__));
 #define ANNOUNCED 3
 
 /* How often the others are looked at, in ms, and what they may use up before they are blocked. */
-#define LOOK 20u
-#define SLEPT_LOOKS 10		       /* in which it slept in the kernel, without a call done */
-#define SPUN (100 * QUEUE_MILLISECOND) /* on a processor, without a call done */
-#define PATIENCE 60u		       /* seconds: something is wrong with the victim */
+#define LOOK 5u
+#define SLEPT_LOOKS 10		      /* in which it slept in the kernel, without a call done */
+#define SPUN (20 * QUEUE_MILLISECOND) /* on a processor, without a call done */
+#define PATIENCE 60u		      /* seconds: something is wrong with the victim */
 
 static pid_t victim;
 
@@ -40,6 +40,12 @@ broken(const char *what)
 {
 	(void)fprintf(stderr, "stop_anywhere: %s: %s\n", what,
 		      errno ? strerror(errno) : "that is wrong");
+	if (board->scene.operation)
+		(void)fprintf(stderr,
+			      "stop_anywhere: that was %s %s, capacity %" PRIu64 ", %" PRIu64
+			      " inside\n",
+			      board->scene.object->name, board->scene.operation->name,
+			      board->scene.capacity, board->scene.inside);
 	if (board->failures)
 		(void)fprintf(stderr, "stop_anywhere: %s\n", board->failure);
 	if (victim > 0)
@@ -76,7 +82,7 @@ await_stop(void)
 	}
 	if (!WIFSTOPPED(status)) {
 		victim = 0;
-		broken("the traced process has ended");
+		broken(WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "the process has ended");
 	}
 	if (WSTOPSIG(status) != SIGTRAP)
 		broken(strsignal(WSTOPSIG(status)));
@@ -104,24 +110,38 @@ is_inside(void)
 }
 
 static cpu_set_t processors; /* that we may use */
+static cpu_set_t own;	     /* the one of them that we do use */
+static bool are_apart;	     /* the others, on all of them */
 
 /* The tracer and the victim, which take turns: so a wake need not reach another processor. */
 static void
-share_processor(void)
+share_processor(unsigned place)
 {
-	cpu_set_t one;
+	unsigned skip = place % (unsigned)CPU_COUNT(&processors);
 	size_t i;
 
-	for (i = 0; i < CPU_SETSIZE && !CPU_ISSET(i, &processors); i++)
+	for (i = 0; !CPU_ISSET(i, &processors) || skip-- > 0; i++)
 		continue;
-	CPU_ZERO(&one);
-	CPU_SET(i, &one);
-	(void)sched_setaffinity(victim, sizeof one, &one);
-	(void)sched_setaffinity(0, sizeof one, &one);
+	CPU_ZERO(&own);
+	CPU_SET(i, &own);
+	(void)sched_setaffinity(0, sizeof own, &own);
+}
+
+/* The others as well, or else they run at the same time: on as many as there are. */
+static void
+put_others(bool apart)
+{
+	unsigned i;
+
+	board->in_company = !apart;
+	for (i = 0; i < OTHERS && apart != are_apart; i++)
+		(void)sched_setaffinity((pid_t)board->lanes[i].tid, sizeof own,
+					apart ? &processors : &own);
+	are_apart = apart;
 }
 
 bool
-tracer_start(const char **why)
+tracer_start(unsigned place)
 {
 	struct sigaction action;
 	int status;
@@ -133,13 +153,14 @@ tracer_start(const char **why)
 			broken("cannot begin");
 	}
 	memset(board, 0, sizeof *board);
+	share_processor(place);
+	are_apart = false;
 	(void)fflush(NULL);
 	victim = fork();
 	if (victim < 0)
 		broken("fork");
 	if (victim == 0) {
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-		(void)sched_setaffinity(0, sizeof processors, &processors);
 		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
 			_exit(3);
 		stage_run();
@@ -148,7 +169,6 @@ tracer_start(const char **why)
 		broken("waitpid");
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 3) {
 		victim = 0;
-		*why = "processes may not be traced here";
 		return false;
 	}
 	if (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGTRAP)
@@ -157,7 +177,6 @@ tracer_start(const char **why)
 	action.sa_handler = too_long;
 	(void)sigaction(SIGALRM, &action, NULL);
 	(void)ptrace(PTRACE_SETOPTIONS, victim, NULL, PTRACE_O_EXITKILL);
-	share_processor();
 	return true;
 }
 
@@ -325,23 +344,24 @@ tracer_begin(void)
 	return board->phase == BEGIN;
 }
 
-bool
-tracer_step(uint64_t instructions)
+/* One instruction; behind the call, to the trap there. */
+static void
+step(void)
 {
-	for (; instructions > 0 && is_inside(); instructions--)
-		go_on(PTRACE_SINGLESTEP);
-	if (is_inside())
-		return true;
-	go_on(PTRACE_CONT);
-	return false;
+	go_on(PTRACE_SINGLESTEP);
+	if (!is_inside())
+		go_on(PTRACE_CONT);
 }
 
-/* What the system says of one of the others. */
-struct watch {
-	uint64_t calls;	 /* when last looked at */
-	uint64_t ran_at; /* ns that it had run when it last did a call */
-	int slept;	 /* in how many looks since */
-};
+bool
+tracer_step(uint64_t instructions, uint64_t *done)
+{
+	for (; instructions > 0 && is_inside(); instructions--, (*done)++)
+		step();
+	return is_inside();
+}
+
+/* ---- What the system says of the others ------------------------------------------------------ */
 
 static bool
 read_line(const char *name, unsigned thread, char *line, int size)
@@ -376,6 +396,149 @@ ask_system(unsigned thread, uint64_t *ran, bool *sleeps)
 	}
 }
 
+/* ---- A way that is known ---------------------------------------------------------------------- */
+
+/*
+ * What single-stepping finds in a call: where it is after so many instructions. To come to the
+ * same place again it need not step: it runs to a place from where on no address comes twice, and
+ * so on. But it is to be interrupted in the same sequences.
+ */
+static struct way {
+	size_t length; /* how many places are inside the call; 0: not known */
+	uint64_t addresses[WAY_MAX];
+	uint32_t before[WAY_MAX];     /* one more than the last index with this address; 0: none */
+	bool is_interrupted[WAY_MAX]; /* the last place in a sequence */
+} way, last_way;
+
+static bool
+is_in_sequence(uint64_t address)
+{
+	const struct sequence *all;
+	size_t count, i;
+
+	all = sequences(&count);
+	for (i = 0; i < count; i++)
+		if (address - all[i].start < all[i].length)
+			return true;
+	return false;
+}
+
+/* One call, by steps, to its end. False: it is too long for us. */
+static bool
+record(struct way *to)
+{
+	to->length = 0;
+	while (is_inside()) {
+		if (to->length == WAY_MAX)
+			return false;
+		to->addresses[to->length++] = instruction_pointer();
+		step();
+	}
+	return true;
+}
+
+static void
+prepare_way(void)
+{
+	bool inside = false, next;
+	size_t i, j;
+
+	for (i = way.length; i-- > 0; inside = next) {
+		next = is_in_sequence(way.addresses[i]);
+		way.is_interrupted[i] = next && !inside;
+		for (j = i; j > 0 && way.addresses[j - 1] != way.addresses[i]; j--)
+			continue;
+		way.before[i] = (uint32_t)j;
+	}
+}
+
+bool
+tracer_learn(bool again)
+{
+	bool worked = record(again ? &last_way : &way);
+
+	tracer_finish();
+	if (!worked || !again) {
+		way.length = worked ? way.length : 0;
+		return false;
+	}
+	if (way.length == last_way.length &&
+	    memcmp(way.addresses, last_way.addresses, way.length * sizeof *way.addresses) == 0) {
+		prepare_way();
+		return true;
+	}
+	memcpy(&way, &last_way, sizeof way);
+	return false;
+}
+
+size_t
+tracer_length(void)
+{
+	return way.length;
+}
+
+/* The last place up to `last` that is reached from the one at `from` without passing it before. */
+static size_t
+farthest(size_t from, size_t last)
+{
+	size_t end = from + 1, best = from + 1, i;
+
+	while (end < last && !way.is_interrupted[end])
+		end++;
+	for (i = from + 2; i <= end; i++)
+		if (way.before[i] <= from)
+			best = i;
+	return best;
+}
+
+/*
+ * Those that have said that they are done still have to go to sleep, by system calls that may be on
+ * the way as well; and a breakpoint is not for them.
+ */
+static void
+await_sleep(void)
+{
+	uint64_t began = queue_now(), ran;
+	unsigned i;
+	bool sleeps;
+
+	for (i = 0; i < OTHERS; i += sleeps) {
+		ask_system(board->lanes[i].tid, &ran, &sleeps);
+		if (!sleeps)
+			sched_yield();
+		if (queue_now() - began > PATIENCE * QUEUE_SECOND)
+			broken("the others do not go to sleep");
+	}
+}
+
+bool
+tracer_follow(size_t place)
+{
+	size_t at = 0, next;
+
+	if (place > 0)
+		await_sleep();
+	for (; at < place; at = next) {
+		next = farthest(at, place);
+		if (next == at + 1)
+			step();
+		else if (run_to(&way.addresses[next], 1) < 0)
+			return false;
+		if (!is_inside() || instruction_pointer() != way.addresses[next])
+			return false;
+	}
+	return true;
+}
+
+/* ---- The others, watched ---------------------------------------------------------------------- */
+
+/* What the system says of one of the others. */
+struct watch {
+	uint64_t calls;	 /* when last looked at */
+	uint64_t ran_at; /* ns that it had run when it last did a call */
+	int slept;	 /* in how many looks since */
+};
+
 /*
  * Is this one of the others blocked: inside a call, spinning or asleep? By its own time on a
  * processor, so that a busy machine does not make it look so.
@@ -401,7 +564,7 @@ is_held_up(const struct lane *lane, struct watch *watch)
 
 /* Those that have finished sleep as well, but only a futex of ours can have them do so. */
 enum verdict
-tracer_let_others(void)
+tracer_let_others(uint32_t traffic, bool apart)
 {
 	struct watch watches[OTHERS];
 	uint64_t began = queue_now();
@@ -415,6 +578,8 @@ tracer_let_others(void)
 		lane->pushed = lane->popped = lane->full = lane->empty = lane->calls = 0;
 		lane->stuck_at = 0;
 	}
+	put_others(apart);
+	board->traffic = traffic;
 	order_others(GO);
 	while (!await_others(LOOK)) {
 		bool all = true;

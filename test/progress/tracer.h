@@ -50,19 +50,35 @@ enum verdict {
 	BLOCKED
 };
 
-/* Starts a process. False, with the reason in *why: tracing is not possible here. */
-bool tracer_start(const char **why);
+/*
+ * Starts a process, with all its threads on one processor, which is another one for each `place`.
+ * False: processes may not be traced here.
+ */
+bool tracer_start(unsigned place);
 void tracer_end(void);
 /* The scene is on the board: until the victim is about to begin. False: there is no such queue. */
 bool tracer_begin(void);
-/* Goes on for so many instructions. False: the call has ended before. */
-bool tracer_step(uint64_t instructions);
+/* Goes on for so many instructions, counted in *done. False: the call has ended before. */
+bool tracer_step(uint64_t instructions, uint64_t *done);
+/*
+ * From the beginning of a call, steps to its end and finishes: so the way is learned. True: it was
+ * the same as the last time, and can be followed. `again`: it is not the first of its kind.
+ */
+#define WAY_MAX 16384
+bool tracer_learn(bool again);
+/* How many places there are inside the call, the first before its first instruction. */
+size_t tracer_length(void);
+/* From the beginning of a call, to one of them, faster than by steps. False: it went elsewhere. */
+bool tracer_follow(size_t place);
 /* Goes on until it is where the approach says. False: the call has ended before. */
 bool tracer_approach(const struct approach *approach);
 /* Goes on until it is at the start of one of these sequences: which, or -1. */
 int tracer_meet(const struct sequence *const *wanted, size_t count);
-/* Lets the others loose while the victim is stopped. */
-enum verdict tracer_let_others(void);
+/*
+ * Lets the others loose while the victim is stopped, for so many pushes and pops. `apart`: on all
+ * processors, else on the victim's, where they take turns.
+ */
+enum verdict tracer_let_others(uint32_t traffic, bool apart);
 /* Lets the victim go, until all is judged: what was wrong is on the board. */
 void tracer_finish(void);
 
