@@ -334,17 +334,22 @@ is_long(const struct scene *scene)
 /* At every n-th stop the others run at the same time, at the rest they take turns: that is fast. */
 #define APART_EVERY 8
 
+/* What would be a fault has to look so for a tenth of a second, on a busy machine as well. */
+#define SURELY_LOOKS 20
+
 /* The victim is stopped: what the others can do, and what comes of it. */
 static void
 try_here(const struct scene *scene, struct tally *tally, const char *where)
 {
 	uint32_t traffic = is_long(scene) ? TRAFFIC : (uint32_t)(10 * scene->capacity + 100);
-	enum verdict verdict = tracer_let_others(traffic, stop_count % APART_EVERY == 0);
+	bool must_not = scene->object->duty == MUST_NOT_BLOCK;
+	enum verdict verdict = tracer_let_others(traffic, stop_count % APART_EVERY == 0,
+						 must_not ? SURELY_LOOKS : 1);
 
 	stop_count++;
 	tally->stops++;
 	tally->blocking += verdict == BLOCKED;
-	if (verdict == BLOCKED && scene->object->duty == MUST_NOT_BLOCK)
+	if (verdict == BLOCKED && must_not)
 		report(scene, where, "the others are blocked");
 }
 

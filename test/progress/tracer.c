@@ -564,11 +564,11 @@ is_held_up(const struct lane *lane, struct watch *watch)
 
 /* Those that have finished sleep as well, but only a futex of ours can have them do so. */
 enum verdict
-tracer_let_others(uint32_t traffic, bool apart)
+tracer_let_others(uint32_t traffic, bool apart, unsigned looks)
 {
 	struct watch watches[OTHERS];
 	uint64_t began = queue_now();
-	unsigned i;
+	unsigned i, held_up = 0;
 
 	memset(watches, 0xff, sizeof watches);
 	/* They are all asleep. */
@@ -586,10 +586,11 @@ tracer_let_others(uint32_t traffic, bool apart)
 
 		for (i = 0; i < OTHERS; i++)
 			all = is_held_up(&board->lanes[i], &watches[i]) && all;
-		if (all)
+		held_up = all ? held_up + 1 : 0;
+		if (held_up >= looks) {
 			queue_impl_store32_rel(&board->give_up, 1);
-		if (all)
 			return BLOCKED;
+		}
 		if (queue_now() - began > PATIENCE * QUEUE_SECOND)
 			broken("the others neither finish nor are blocked");
 	}

@@ -76,9 +76,10 @@ bool tracer_approach(const struct approach *approach);
 int tracer_meet(const struct sequence *const *wanted, size_t count);
 /*
  * Lets the others loose while the victim is stopped, for so many pushes and pops. `apart`: on all
- * processors, else on the victim's, where they take turns.
+ * processors, else on the victim's, where they take turns. They are blocked when all look so, in so
+ * many looks one after the other.
  */
-enum verdict tracer_let_others(uint32_t traffic, bool apart);
+enum verdict tracer_let_others(uint32_t traffic, bool apart, unsigned looks);
 /* Lets the victim go, until all is judged: what was wrong is on the board. */
 void tracer_finish(void);
 
