@@ -73,6 +73,22 @@ queue_impl_log_tell(struct queue_impl_event *event)
 		queue_impl_event_notify_all(event);
 }
 
+/* A user's thread waits inside: the log cannot be closed. For the one that checks it waits itself. */
+static void
+enter(struct queue_log *log)
+{
+	if (!queue_impl_log_is_checker(log))
+		(void)queue_impl_fetch_add32_acq_rel(&log->waiting, 1);
+}
+
+/* After the last look at the log, which may be gone from here on. */
+static void
+leave(struct queue_log *log)
+{
+	if (!queue_impl_log_is_checker(log))
+		(void)queue_impl_fetch_add32_acq_rel(&log->waiting, UINT32_MAX); /* LOG8 release */
+}
+
 int
 queue_impl_log_wait(struct queue_impl_event *event,
 		    bool (*is_true)(struct queue_log *log, uint64_t argument),
@@ -82,21 +98,19 @@ queue_impl_log_wait(struct queue_impl_event *event,
 
 	if (is_true(log, argument))
 		return 0;
-	/* The log waits for that one by itself. */
-	if (queue_impl_log_is_checker(log))
-		return queue_impl_log_await(event, is_true, log, argument, deadline);
-	(void)queue_impl_fetch_add32_acq_rel(&log->waiting, 1);
+	enter(log);
 	rc = queue_impl_log_await(event, is_true, log, argument, deadline);
-	(void)queue_impl_fetch_add32_acq_rel(&log->waiting, UINT32_MAX);
+	leave(log);
 	return rc;
 }
 
 void
 queue_impl_log_fail(struct queue_log *log)
 {
-	int number = (int)queue_impl_load32_acq(&log->descriptor.number) - 1;
+	/* Relaxed: a number. */
+	int number = (int)queue_impl_load32_rlx(&log->descriptor.number) - 1;
 
-	queue_impl_store32_rel(&log->failed, EIO);
+	queue_impl_store32_rel(&log->failed, EIO); /* LOG6 release */
 	queue_impl_log_tell(&log->progress);
 	queue_impl_log_tell(&log->room);
 	if (number >= 0)
@@ -167,13 +181,27 @@ disk_without(const struct queue_log *log, enum queue_impl_log_use use)
 						  : 0;
 }
 
+/* Is there no file for what ends there, nor one to come? 0 when there is by now. */
+static int
+lacks_file(struct queue_log *log, uint64_t end)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&log->lock);
+	/* Relaxed, both: locked. */
+	if (end > queue_impl_load_rlx(&log->limit))
+		rc = queue_impl_load32_rlx(&log->no_space) ? -(int)log->no_space : -EAGAIN;
+	pthread_mutex_unlock(&log->lock);
+	return rc;
+}
+
 int
 queue_impl_log_reserve(struct queue_log *log, size_t size, enum queue_impl_log_use use,
 		       uint64_t *position)
 {
 	uint64_t extent = queue_impl_log_extent(size), tail, at, end;
 	uint64_t memory = memory_for(log, use), disk = disk_without(log, use);
-	uint32_t no_space;
+	int rc = 0;
 
 	tail = queue_impl_load_rlx(&log->tail); /* relaxed: the swap decides */
 	do {
@@ -183,10 +211,11 @@ queue_impl_log_reserve(struct queue_log *log, size_t size, enum queue_impl_log_u
 		at = extent <= end - tail ? tail : end;
 		if (at + extent - queue_impl_load_acq(&log->released) > memory) /* LOG3 acquire */
 			return -EAGAIN;
-		/* In this order: a file may come in between. */
-		no_space = queue_impl_load32_acq(&log->no_space);
-		if (at + extent + disk > queue_impl_load_acq(&log->limit))
-			return no_space ? -(int)no_space : -EAGAIN;
+		/* Relaxed: a number, which only grows. */
+		if (at + extent + disk > queue_impl_load_rlx(&log->limit))
+			rc = lacks_file(log, at + extent + disk);
+		if (rc < 0)
+			return rc;
 	} while (!queue_impl_cas_acq_rel(&log->tail, &tail, at + extent));
 	if (at != tail)
 		publish_end(log, tail, at);
@@ -214,7 +243,10 @@ queue_impl_log_publish(struct queue_log *log, uint64_t position, enum queue_impl
 	queue_impl_log_tell(&log->work);
 }
 
-/* Is it worth trying again? For so many bytes, times four, and what they are for. */
+/*
+ * Is it worth trying again? For so many bytes, times four, and what they are for. Relaxed, but for
+ * what is released: reserve looks again.
+ */
 static bool
 has_room(struct queue_log *log, uint64_t argument)
 {
@@ -222,15 +254,15 @@ has_room(struct queue_log *log, uint64_t argument)
 	uint64_t extent = queue_impl_log_extent(argument / 4);
 	enum queue_impl_log_use use = argument % 4;
 
-	if (queue_impl_load32_acq(&log->failed))
+	if (queue_impl_load32_rlx(&log->failed))
 		return true;
 	end = queue_impl_log_segment_end(log, tail);
 	at = extent <= end - tail ? tail : end;
 	if (at + extent - queue_impl_load_acq(&log->released) > /* LOG3 acquire */
 	    memory_for(log, use))
 		return false;
-	return at + extent + disk_without(log, use) <= queue_impl_load_acq(&log->limit) ||
-	       queue_impl_load32_acq(&log->no_space);
+	return at + extent + disk_without(log, use) <= queue_impl_load_rlx(&log->limit) ||
+	       queue_impl_load32_rlx(&log->no_space);
 }
 
 int
@@ -275,26 +307,32 @@ queue_log_append_async(struct queue_log *log, const void *data, size_t length, u
 	return rc;
 }
 
-/* Relaxed, both: who has waited loads the position again (LOG2). */
+/* Relaxed, all of both: who has waited loads the position again (LOG2). */
 static bool
 is_durable(struct queue_log *log, uint64_t position)
 {
-	return queue_impl_load_rlx(&log->durable) > position || queue_impl_load32_acq(&log->failed);
+	return queue_impl_load_rlx(&log->durable) > position || queue_impl_load32_rlx(&log->failed);
 }
 
 static bool
 is_written(struct queue_log *log, uint64_t position)
 {
-	return queue_impl_load_rlx(&log->written) > position || queue_impl_load32_acq(&log->failed);
+	return queue_impl_load_rlx(&log->written) > position || queue_impl_load32_rlx(&log->failed);
 }
 
 int
 queue_impl_log_wait_stored(struct queue_log *log, uint64_t position)
 {
+	int rc;
+
 	if (queue_impl_log_syncs_at_once(log))
 		return queue_log_wait(log, position, QUEUE_NEVER);
-	(void)queue_impl_log_wait(&log->progress, is_written, log, position, QUEUE_NEVER);
-	return queue_impl_load_acq(&log->written) > position ? 0 : -EIO; /* LOG2 acquire */
+	enter(log);
+	if (!is_written(log, position))
+		(void)queue_impl_log_await(&log->progress, is_written, log, position, QUEUE_NEVER);
+	rc = queue_impl_load_acq(&log->written) > position ? 0 : -EIO; /* LOG2 acquire */
+	leave(log);
+	return rc;
 }
 
 int
@@ -313,14 +351,17 @@ queue_log_append(struct queue_log *log, const void *data, size_t length, uint64_
 int
 queue_log_wait(struct queue_log *log, uint64_t position, uint64_t deadline)
 {
-	int rc;
+	int rc = 0;
 
 	if (!log || position >= queue_impl_load_rlx(&log->tail)) /* relaxed: a number */
 		return -EINVAL;
-	rc = queue_impl_log_wait(&log->progress, is_durable, log, position, deadline);
-	if (rc < 0)
-		return rc;
-	return queue_impl_load_acq(&log->durable) > position ? 0 : -EIO; /* LOG2 acquire */
+	enter(log);
+	if (!is_durable(log, position))
+		rc = queue_impl_log_await(&log->progress, is_durable, log, position, deadline);
+	if (rc == 0 && queue_impl_load_acq(&log->durable) <= position) /* LOG2 acquire */
+		rc = -EIO;
+	leave(log);
+	return rc;
 }
 
 uint64_t
@@ -339,12 +380,15 @@ queue_log_length_max(const struct queue_log *log)
 	return most - QUEUE_IMPL_LOG_RECORD;
 }
 
-/* The committer has taken up what was asked for, and it is durable, or was refused. */
+/*
+ * The committer has taken up what was asked for, and it is durable, or was refused. Relaxed, both:
+ * who has waited looks again (LOG5).
+ */
 static bool
 is_synced(struct queue_log *log, uint64_t ticket)
 {
-	return queue_impl_load_acq(&log->synced_ticket) >= ticket ||
-	       queue_impl_load32_acq(&log->failed);
+	return queue_impl_load_rlx(&log->synced_ticket) >= ticket ||
+	       queue_impl_load32_rlx(&log->failed);
 }
 
 int
@@ -355,14 +399,17 @@ queue_log_sync(struct queue_log *log, uint64_t deadline)
 
 	if (!log)
 		return -EINVAL;
-	ticket = queue_impl_fetch_add_acq_rel(&log->wanted_ticket, 1) + 1;
+	enter(log);
+	ticket = queue_impl_fetch_add_acq_rel(&log->wanted_ticket, 1) + 1; /* LOG4 release */
 	queue_impl_log_tell(&log->work);
-	rc = queue_impl_log_wait(&log->progress, is_synced, log, ticket, deadline);
-	if (rc < 0)
-		return rc;
-	if (queue_impl_load_acq(&log->refused_ticket) >= ticket)
-		return -ENOSPC;
-	return queue_impl_load_acq(&log->synced_ticket) >= ticket ? 0 : -EIO;
+	rc = queue_impl_log_await(&log->progress, is_synced, log, ticket, deadline);
+	if (rc == 0 && queue_impl_load_acq(&log->synced_ticket) < ticket) /* LOG5 acquire */
+		rc = -EIO;
+	/* Relaxed: what is refused is so before it is synced. */
+	if (rc == 0 && queue_impl_load_rlx(&log->refused_ticket) >= ticket)
+		rc = -ENOSPC;
+	leave(log);
+	return rc;
 }
 
 int
@@ -565,10 +612,10 @@ begin_staging(struct queue_log *log)
 	queue_impl_log_clear(log, log->released + STAGING_FIRST);
 }
 
-static void
-stop_committer(struct queue_log *log)
+void
+queue_impl_log_stop_committer(struct queue_log *log)
 {
-	queue_impl_store32_rel(&log->closing, 1);
+	queue_impl_store32_rel(&log->closing, 1); /* LOG7 release */
 	queue_impl_log_tell(&log->work);
 	(void)pthread_join(log->committer, NULL);
 }
@@ -577,8 +624,8 @@ stop_committer(struct queue_log *log)
 static void
 stop_threads(struct queue_log *log)
 {
-	stop_committer(log);
-	queue_impl_store32_rel(&log->ending, 1);
+	queue_impl_log_stop_committer(log);
+	queue_impl_store32_rlx(&log->ending, 1); /* relaxed: the lock orders what files there are */
 	queue_impl_log_tell(&log->prepare);
 	(void)pthread_join(log->preparer, NULL);
 }
@@ -614,7 +661,7 @@ start_threads(struct queue_log *log)
 		return rc;
 	rc = queue_impl_log_start_thread(&log->preparer, queue_impl_log_preparer, log);
 	if (rc < 0) {
-		stop_committer(log);
+		queue_impl_log_stop_committer(log);
 		return rc;
 	}
 	rc = queue_impl_log_halves_start(log);
@@ -668,13 +715,13 @@ queue_log_close(struct queue_log *log)
 
 	if (!log)
 		return 0;
-	if (queue_impl_load32_acq(&log->waiting) > 0)
+	if (queue_impl_load32_acq(&log->waiting) > 0) /* LOG8 acquire */
 		return -EBUSY;
 	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	/* In this order: one may wait for the next. */
 	queue_impl_log_halves_stop(log);
 	stop_threads(log);
-	rc = queue_impl_load32_acq(&log->failed) ? -EIO : log->close_error;
+	rc = queue_impl_load32_rlx(&log->failed) ? -EIO : log->close_error; /* relaxed: joined */
 	log_free(log);
 	(void)pthread_setcancelstate(cancel, &unused);
 	return rc;

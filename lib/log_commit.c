@@ -44,7 +44,7 @@ kind_at(const struct queue_log *log, uint64_t position)
 static uint64_t
 collect(const struct queue_log *log, uint64_t from, bool one, uint64_t *messages_end)
 {
-	uint64_t tail = queue_impl_load_acq(&log->tail), word;
+	uint64_t tail = queue_impl_load_rlx(&log->tail), word; /* relaxed: LOG1 is by the words */
 	bool is_full = false;
 	uint8_t kind;
 
@@ -98,17 +98,21 @@ has_ticket(const struct queue_log *log)
 static bool
 is_room_due(const struct queue_log *log)
 {
-	return queue_impl_load32_acq(&log->no_space) && queue_now() >= log->frees_at;
+	/* Relaxed: retire looks with the lock. */
+	return queue_impl_load32_rlx(&log->no_space) && queue_now() >= log->frees_at;
 }
 
-/* One ticket that is open waits for records, or for readers_due: that is no work by itself. */
+/*
+ * One ticket that is open waits for records, or for readers_due: that is no work by itself. Relaxed,
+ * all: who finds work looks at it again.
+ */
 static bool
 has_work(struct queue_log *log, uint64_t unused)
 {
 	(void)unused;
-	return has_records(log) || queue_impl_load32_acq(&log->readers_changed) == 1 ||
-	       queue_impl_load32_acq(&log->closing) || is_room_due(log) ||
-	       (!has_ticket(log) && queue_impl_load_acq(&log->wanted_ticket) != log->synced_ticket);
+	return has_records(log) || queue_impl_load32_rlx(&log->readers_changed) == 1 ||
+	       queue_impl_load32_rlx(&log->closing) || is_room_due(log) ||
+	       (!has_ticket(log) && queue_impl_load_rlx(&log->wanted_ticket) != log->synced_ticket);
 }
 
 static uint64_t
@@ -130,7 +134,7 @@ work_is_due(const struct queue_log *log)
 {
 	uint64_t due = log->readers_due;
 
-	if (queue_impl_load32_acq(&log->no_space))
+	if (queue_impl_load32_rlx(&log->no_space)) /* relaxed: only when to look */
 		due = smaller(due, log->frees_at);
 	if (log->options.sync == QUEUE_LOG_INTERVAL && log->durable < log->written)
 		due = smaller(due, interval_ends(log));
@@ -151,13 +155,14 @@ write_readers(struct queue_log *log, bool is_urgent)
 	uint64_t now = queue_now();
 	int rc;
 
-	if (queue_impl_load32_acq(&log->readers_changed) == 1) {
-		queue_impl_store32_rel(&log->readers_changed, 2);
+	/* Relaxed, all: the readers' locks order. Who finds a 2 has changed something before we look. */
+	if (queue_impl_load32_rlx(&log->readers_changed) == 1) {
+		queue_impl_store32_rlx(&log->readers_changed, 2);
 		log->readers_due = smaller(log->readers_due, now + READERS_WAIT);
 	}
 	if (!is_urgent && now < log->readers_due && !has_records(log))
 		return -EBUSY;
-	queue_impl_store32_rel(&log->readers_changed, 0);
+	queue_impl_store32_rlx(&log->readers_changed, 0);
 	log->readers_due = QUEUE_NEVER;
 	rc = queue_impl_log_write_readers(log, is_urgent);
 	if (rc < 0)
@@ -173,7 +178,7 @@ write_readers(struct queue_log *log, bool is_urgent)
 static void
 restate(struct queue_log *log)
 {
-	uint64_t tail = queue_impl_load_acq(&log->tail), from, at, spent;
+	uint64_t tail = queue_impl_load_rlx(&log->tail), from, at, spent; /* relaxed: a number */
 
 	if (tail < log->restates_next)
 		return;
@@ -233,7 +238,7 @@ sync_file(struct queue_log *log)
 	log->synced_at = queue_now();
 	queue_impl_store_rel(&log->durable, written); /* LOG2 release */
 	queue_impl_log_tell(&log->progress);
-	number = (int)queue_impl_load32_acq(&log->descriptor.number) - 1;
+	number = (int)queue_impl_load32_rlx(&log->descriptor.number) - 1; /* relaxed: a number */
 	if (number >= 0)
 		queue_impl_eventfd_raise(number);
 	if (log->options.on_durable)
@@ -358,7 +363,7 @@ take_tickets(struct queue_log *log)
 {
 	if (has_ticket(log))
 		return;
-	log->taken_ticket = queue_impl_load_acq(&log->wanted_ticket);
+	log->taken_ticket = queue_impl_load_acq(&log->wanted_ticket); /* LOG4 acquire */
 	log->ticket_end = UINT64_MAX;
 }
 
@@ -367,7 +372,7 @@ give_tickets_back(struct queue_log *log)
 {
 	if (!has_ticket(log) || log->durable < log->ticket_end)
 		return;
-	queue_impl_store_rel(&log->synced_ticket, log->taken_ticket);
+	queue_impl_store_rel(&log->synced_ticket, log->taken_ticket); /* LOG5 release */
 	queue_impl_log_tell(&log->progress);
 }
 
@@ -444,10 +449,10 @@ write_all_readers(struct queue_log *log, bool is_closing)
 	if (!has_ticket(log) || log->ticket_end != UINT64_MAX)
 		return;
 	if (rc == 0)
-		log->ticket_end = queue_impl_load_acq(&log->tail);
+		log->ticket_end = queue_impl_load_rlx(&log->tail); /* relaxed: LOG4, and ours */
 	/* Given back at once: it waits for nothing. */
 	if (rc != 0 && rc != -EAGAIN) {
-		queue_impl_store_rel(&log->refused_ticket, log->taken_ticket);
+		queue_impl_store_rlx(&log->refused_ticket, log->taken_ticket); /* relaxed: LOG5 */
 		log->ticket_end = 0;
 	}
 }
@@ -461,7 +466,8 @@ commit(struct queue_log *log)
 	take_tickets(log);
 	if (has_records(log))
 		restate(log);
-	write_all_readers(log, queue_impl_load32_acq(&log->closing) != 0);
+	/* Relaxed: finish has it done once more. */
+	write_all_readers(log, queue_impl_load32_rlx(&log->closing) != 0);
 	if (has_records(log))
 		note_durable(log);
 	end = collect(log, log->written, log->options.sync == QUEUE_LOG_EACH, &messages_end);
@@ -514,7 +520,7 @@ queue_impl_log_committer(void *opaque)
 	queue_impl_log_clear(log, log->written);
 	log->synced_at = queue_now();
 	log->readers_due = QUEUE_NEVER;
-	while (rc == 0 && !queue_impl_load32_acq(&log->closing)) {
+	while (rc == 0 && !queue_impl_load32_acq(&log->closing)) { /* LOG7 acquire */
 		(void)queue_impl_log_await(&log->work, has_work, log, 0, work_is_due(log));
 		rc = commit(log);
 	}

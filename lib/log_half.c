@@ -850,7 +850,7 @@ find_due(struct queue_log *log, uint64_t ids[SOME], uint64_t *next)
 	size_t n = 0;
 
 	*next = QUEUE_NEVER;
-	if (!log->options.check || queue_impl_load32_acq(&log->failed))
+	if (!log->options.check || queue_impl_load32_rlx(&log->failed)) /* relaxed: for ever */
 		return 0;
 	for (half = log->halves.first; half && n < SOME; half = half->behind) {
 		if (half->decided_at > 0 || half->is_parked)
@@ -933,7 +933,8 @@ static void
 move_old(struct queue_log *log)
 {
 	struct queue_impl_log_halves *halves = &log->halves;
-	uint64_t to = queue_impl_load_acq(&log->tail) - log->segment, from = 0;
+	/* Relaxed, as below: a number. */
+	uint64_t to = queue_impl_load_rlx(&log->tail) - log->segment, from = 0;
 	uint64_t ids[SOME];
 	size_t n, i;
 	int rc = 0;
@@ -948,7 +949,7 @@ move_old(struct queue_log *log)
 	pthread_mutex_lock(&halves->lock);
 	/* What could not be is not tried all the time. */
 	halves->next_move =
-		queue_impl_load_acq(&log->tail) + larger(log->segment, 4 * halves->bytes);
+		queue_impl_load_rlx(&log->tail) + larger(log->segment, 4 * halves->bytes);
 	pthread_mutex_unlock(&halves->lock);
 }
 

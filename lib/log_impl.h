@@ -212,6 +212,15 @@ queue_impl_log_visible(const struct queue_log *log)
 		       : queue_impl_load_acq(&log->written); /* LOG2 acquire */
 }
 
+/* The log has failed, and what will ever be readable ends at this position or before. */
+static inline bool
+queue_impl_log_has_no_more(const struct queue_log *log, uint64_t position)
+{
+	/* In this order: once it has failed no more becomes visible. */
+	return queue_impl_load32_acq(&log->failed) != 0 && /* LOG6 acquire */
+	       position >= queue_impl_log_visible(log);
+}
+
 /* A user's thread: waits until reserve is worth trying again. 0; -ETIMEDOUT. */
 int queue_impl_log_wait_for_room(struct queue_log *log, size_t size, enum queue_impl_log_use use,
 				 uint64_t deadline);
@@ -346,6 +355,9 @@ void queue_impl_log_half_figures(struct queue_log *log, struct queue_log_stats *
  * log_commit.c
  */
 void *queue_impl_log_committer(void *opaque);
+
+/* It writes and syncs all that has been appended, and ends. */
+void queue_impl_log_stop_committer(struct queue_log *log);
 
 /* The committer, or before there is one: clears the staging memory up to a position. */
 void queue_impl_log_clear(struct queue_log *log, uint64_t to);

@@ -493,14 +493,15 @@ struct wait {
 	uint64_t changes, next;
 };
 
+/* Relaxed, both: who has waited looks again, with the lock. */
 static bool
 has_changed(struct queue_log *log, uint64_t argument)
 {
 	const struct wait *wait = (const void *)(uintptr_t)argument;
 
 	return queue_impl_log_visible(log) > wait->next ||
-	       (wait->next < UINT64_MAX && queue_impl_load32_acq(&log->failed)) ||
-	       queue_impl_load_acq(&wait->reader->changes) != wait->changes;
+	       (wait->next < UINT64_MAX && queue_impl_load32_rlx(&log->failed)) ||
+	       queue_impl_load_rlx(&wait->reader->changes) != wait->changes;
 }
 
 /* With the lock, which is let go of meanwhile. */
@@ -516,8 +517,7 @@ wait_for_messages(struct queue_log_reader *reader, uint64_t deadline)
 	};
 	uint64_t until = reader->due < deadline ? reader->due : deadline;
 
-	if (wait.next < UINT64_MAX && queue_impl_load32_acq(&log->failed) &&
-	    reader->next >= queue_impl_log_visible(log))
+	if (wait.next < UINT64_MAX && queue_impl_log_has_no_more(log, reader->next))
 		return -EIO;
 	if (deadline != QUEUE_NEVER && deadline <= queue_now())
 		return -ETIMEDOUT;
@@ -526,7 +526,7 @@ wait_for_messages(struct queue_log_reader *reader, uint64_t deadline)
 	pthread_mutex_unlock(&reader->lock);
 	(void)queue_impl_log_await(&log->progress, has_changed, log, (uintptr_t)&wait, until);
 	pthread_mutex_lock(&reader->lock);
-	(void)queue_impl_fetch_add32_acq_rel(&log->waiting, UINT32_MAX);
+	(void)queue_impl_fetch_add32_acq_rel(&log->waiting, UINT32_MAX); /* LOG8 release */
 	reader->waiting--;
 	return 0;
 }
@@ -572,13 +572,10 @@ queue_log_read(struct queue_log_reader *reader, struct queue_log_message *messag
 bool
 queue_impl_log_reader_is_past(struct queue_log_reader *reader, uint64_t position)
 {
-	/* First: once it has failed no more becomes visible. */
-	bool has_failed = queue_impl_load32_acq(&reader->log->failed) != 0;
 	bool is_past;
 
 	pthread_mutex_lock(&reader->lock);
-	is_past = reader->next >= position ||
-		  (has_failed && reader->next >= queue_impl_log_visible(reader->log));
+	is_past = reader->next >= position || queue_impl_log_has_no_more(reader->log, reader->next);
 	pthread_mutex_unlock(&reader->lock);
 	return is_past;
 }
@@ -1003,7 +1000,8 @@ queue_impl_log_readers_fini(struct queue_log *log)
 static bool
 is_visible(struct queue_log *log, uint64_t position)
 {
-	return queue_impl_log_visible(log) > position || queue_impl_load32_acq(&log->failed);
+	/* Relaxed: what can be read is looked at again. */
+	return queue_impl_log_visible(log) > position || queue_impl_load32_rlx(&log->failed);
 }
 
 /* The first message at a position or behind it, which is waited for when it is being written. */
@@ -1011,7 +1009,7 @@ static int
 seek_position(struct queue_log_reader *reader, uint64_t position)
 {
 	struct queue_log *log = reader->log;
-	uint64_t tail = queue_impl_load_acq(&log->tail);
+	uint64_t tail = queue_impl_load_rlx(&log->tail); /* relaxed: a number */
 	struct queue_impl_log_segment segment;
 	struct queue_impl_log_record record;
 	int rc = 0;
@@ -1079,7 +1077,7 @@ seek(struct queue_log_reader *reader)
 	case QUEUE_LOG_BEGINNING:
 		break;
 	case QUEUE_LOG_TAIL:
-		reader->next = queue_impl_load_acq(&log->tail);
+		reader->next = queue_impl_load_rlx(&log->tail); /* relaxed: a number */
 		break;
 	case QUEUE_LOG_POSITION:
 		rc = seek_position(reader, reader->options.start_at);

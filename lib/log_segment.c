@@ -139,7 +139,8 @@ queue_impl_log_set_limit(struct queue_log *log)
 {
 	uint64_t end = log->n_segments > 0 ? log->segments[log->n_segments - 1].end : 0;
 
-	queue_impl_store_rel(&log->limit, end + log->n_spares * log->segment);
+	/* Relaxed: a number; the files are found with the lock. */
+	queue_impl_store_rlx(&log->limit, end + log->n_spares * log->segment);
 }
 
 static void
@@ -149,7 +150,7 @@ add_spare(struct queue_log *log, uint64_t number)
 	log->spares[log->n_spares++] = number;
 	queue_impl_log_set_limit(log);
 	if (log->n_spares >= WANTED)
-		queue_impl_store32_rel(&log->no_space, 0);
+		queue_impl_store32_rlx(&log->no_space, 0); /* relaxed: decided on with the lock */
 	pthread_mutex_unlock(&log->lock);
 	queue_impl_log_tell(&log->room);
 }
@@ -336,23 +337,23 @@ is_wanted(struct queue_log *log, uint64_t unused)
 	pthread_mutex_lock(&log->lock);
 	wanted = log->n_spares < WANTED;
 	pthread_mutex_unlock(&log->lock);
-	return wanted || queue_impl_load32_acq(&log->ending);
+	return wanted || queue_impl_load32_rlx(&log->ending); /* relaxed, as below: a flag */
 }
 
 static bool
 is_ending(struct queue_log *log, uint64_t unused)
 {
 	(void)unused;
-	return queue_impl_load32_acq(&log->ending) != 0;
+	return queue_impl_load32_rlx(&log->ending) != 0;
 }
 
 static void
 set_no_space(struct queue_log *log, int rc)
 {
 	pthread_mutex_lock(&log->lock);
-	/* An old file may have come back meanwhile. */
+	/* An old file may have come back meanwhile. Relaxed: decided on with the lock. */
 	if (log->n_spares < WANTED)
-		queue_impl_store32_rel(&log->no_space,
+		queue_impl_store32_rlx(&log->no_space,
 				       rc == -ENOSPC || rc == -EDQUOT ? ENOSPC : EIO);
 	pthread_mutex_unlock(&log->lock);
 	queue_impl_log_tell(&log->room);

@@ -481,7 +481,7 @@ tracer_length(void)
 static size_t
 farthest(size_t from, size_t last)
 {
-	size_t end = from + 1, best = from + 1, i;
+	size_t best = from + 1, end = best, i;
 
 	while (end < last && !way.is_interrupted[end])
 		end++;

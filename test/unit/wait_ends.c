@@ -331,3 +331,58 @@ Test(wait_ends, of_a_topic_that_a_publish_has_waited_in_and_that_has_changed, .t
 {
 	end_while_a_publish_leaves(1);
 }
+
+#define LOG_ROUNDS 40 /* opening one takes a while */
+
+static void *
+wait_until_durable(void *log)
+{
+	EXPECT(queue_log_wait(log, 0, QUEUE_NEVER) == 0);
+	return NULL;
+}
+
+static void *
+sync_all(void *log)
+{
+	EXPECT(queue_log_sync(log, QUEUE_NEVER) == 0);
+	return NULL;
+}
+
+static void
+close_while_it_leaves(void *(*call)(void *log))
+{
+	const struct queue_log_options small = {
+		.segment_size = SIZE, .staging_size = 4 * SIZE, .sync = QUEUE_LOG_NONE};
+	int round, rc;
+
+	for (round = 0; round < LOG_ROUNDS; round++) {
+		struct disk *disk = disk_new();
+		struct queue_log *log = NULL;
+		pthread_t thread;
+
+		EXPECT(queue_impl_log_open(&log, "log", &small, disk_table(disk)) == 0);
+		EXPECT(queue_log_append(log, "first", 5, NULL) == 0);
+		EXPECT(pthread_create(&thread, NULL, call, log) == 0);
+		/* Relaxed: it must not order what the test is about. */
+		while (queue_impl_load32_rlx(&log->waiting) == 0 &&
+		       queue_impl_load_rlx(&log->durable) == 0)
+			(void)sched_yield();
+		if (call == wait_until_durable)
+			EXPECT(queue_log_sync(log, QUEUE_NEVER) == 0);
+		while ((rc = queue_log_close(log)) == -EBUSY)
+			(void)sched_yield();
+		EXPECT(rc == 0);
+		EXPECT(pthread_join(thread, NULL) == 0);
+		disk_free(disk);
+	}
+}
+
+Test(wait_ends, of_a_log_that_a_thread_has_waited_in, .timeout = 60)
+{
+	close_while_it_leaves(wait_until_durable);
+}
+
+Test(wait_ends, of_a_log_that_a_thread_has_synced, .timeout = 60)
+{
+	close_while_it_leaves(sync_all);
+}

@@ -5,17 +5,19 @@
  *
  *	log SYNC CALLS...
  *
- * SYNC is batch, where the committer syncs each batch, or none, where it does so when it is asked
- * to. CALLS is what one thread does, a letter for each call: a appends a message and waits until it
- * is stored, d appends one and looks whether it is durable, s has all synced. When all have ended
- * the committer is told to end.
+ * SYNC is batch, where the committer syncs each batch; none, where it does so when it is asked to; or
+ * fails, as batch but that the second sync fails. CALLS is what one thread does, a letter for each
+ * call: a appends a message and waits until it is stored, d appends one and looks whether it is
+ * durable, s has all synced, p asks whether there is no more for a reader that has read nothing.
+ * When all have ended the committer is told to end.
  *
  * There are no readers, and no other threads of the log, so that only the committer takes locks;
  * the disk is plain memory.
  *
  * Checked: nobody sleeps for ever beside what he waits for (the explorer reports a deadlock), which
  * is a record for the committer, and what the committer has done for others; what is said to be
- * stored is there, which is a data race where nothing orders it.
+ * stored is there, which is a data race where nothing orders it; where there was no more to read,
+ * nothing has been stored.
  */
 #include "explorer.h"
 
@@ -23,6 +25,7 @@
 #include "log_impl.h"
 #include "spill_impl.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -35,6 +38,8 @@
 static struct queue_log own;
 static _Alignas(uint64_t) unsigned char staging[MEMORY];
 static struct queue_impl_log_segment only;
+static bool sync_fails, was_past;
+static unsigned syncs;
 
 /* The file, a number for each eight bytes of it: is there something, and was it synced? */
 static int in_file[MEMORY / 8], in_stable[MEMORY / 8];
@@ -59,6 +64,8 @@ sync_file(void *context, int file)
 
 	(void)context;
 	explorer_assert(file == FILE_NUMBER);
+	if (sync_fails && ++syncs == 2)
+		return -EIO;
 	for (i = 0; i < MEMORY / 8 && in_file[i]; i++)
 		if (!in_stable[i])
 			in_stable[i] = 1;
@@ -87,6 +94,8 @@ set_up(enum queue_log_sync sync)
 	memset(staging, 0, sizeof staging);
 	memset(in_file, 0, sizeof in_file);
 	memset(in_stable, 0, sizeof in_stable);
+	was_past = false;
+	syncs = 0;
 	log->disk = &disk;
 	log->options.sync = sync;
 	log->segment = log->first_end = MEMORY * 2;
@@ -131,9 +140,15 @@ act(void *calls)
 		case 'd':
 			rc = queue_log_append_async(&own, &message, sizeof message, &position);
 			break;
+		case 'p':
+			rc = 0;
+			was_past = queue_impl_log_has_no_more(&own, 0);
+			break;
 		default:
 			rc = queue_log_sync(&own, QUEUE_NEVER);
 		}
+		if (sync_fails && rc == -EIO)
+			return NULL;
 		explorer_assert(rc == 0);
 		if (*call == 'a' && own.options.sync == QUEUE_LOG_NONE)
 			explorer_assert(in_file[position / 8] == 1);
@@ -147,31 +162,34 @@ act(void *calls)
 const char program_usage[] =
 	" SYNC CALLS...\n"
 	"\n"
-	"  SYNC   batch: the committer syncs each batch; none: when it is asked to\n"
+	"  SYNC   batch: the committer syncs each batch; none: when it is asked to;\n"
+	"         fails: as batch, and the second sync fails\n"
 	"  CALLS  what a thread does, a letter for each call; up to 3 threads: a appends\n"
 	"         and waits until that is stored, d appends and looks whether it is\n"
-	"         durable, s has all synced that it has appended\n";
+	"         durable, s has all synced that it has appended, p asks whether there\n"
+	"         is no more for a reader that has read nothing\n";
 
 void
 program_check(void)
 {
-	const char *const words[] = {"batch", "none", NULL};
+	const char *const words[] = {"batch", "none", "fails", NULL};
 	int i;
 
 	explorer_need_word(0, "SYNC", words);
 	for (i = 1; i == 1 || (i < 1 + THREADS && explorer_argument(i)); i++)
-		explorer_need_calls(i, "CALLS", "ads", CALLS);
+		explorer_need_calls(i, "CALLS", "adps", CALLS);
 	explorer_need_no_more(i);
 }
 
 int
 main(void)
 {
-	pthread_t committer, threads[THREADS];
+	pthread_t threads[THREADS];
 	unsigned n, i;
 
-	set_up(strcmp(explorer_argument(0), "batch") == 0 ? QUEUE_LOG_BATCH : QUEUE_LOG_NONE);
-	(void)pthread_create(&committer, NULL, queue_impl_log_committer, &own);
+	set_up(strcmp(explorer_argument(0), "none") == 0 ? QUEUE_LOG_NONE : QUEUE_LOG_BATCH);
+	sync_fails = strcmp(explorer_argument(0), "fails") == 0;
+	(void)pthread_create(&own.committer, NULL, queue_impl_log_committer, &own);
 	for (n = 0; n < THREADS && explorer_argument((int)n + 1); n++) {
 		char *calls = (char *)(uintptr_t)explorer_argument((int)n + 1);
 
@@ -179,10 +197,9 @@ main(void)
 	}
 	for (i = 0; i < n; i++)
 		(void)pthread_join(threads[i], NULL);
-	/* As queue_log_close does. */
-	queue_impl_store32_rel(&own.closing, 1);
-	queue_impl_log_tell(&own.work);
-	(void)pthread_join(committer, NULL);
-	explorer_assert(own.failed == 0 && own.durable == own.written && own.durable == own.tail);
+	queue_impl_log_stop_committer(&own);
+	explorer_assert(!was_past || own.durable == 0);
+	explorer_assert(own.failed || (own.durable == own.written && own.durable == own.tail));
+	explorer_assert(!own.failed || sync_fails);
 	return 0;
 }
