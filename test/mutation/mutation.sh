@@ -21,9 +21,9 @@
 #   + TEXT                       what stands there instead; none: nothing
 #   by CHECK                     several: tried in this order
 #
-# orders.checks has a line for each order that a comment in the sources names, as by
-# "RING1 acquire": orders.awk finds them and makes it weaker, or takes the fence out. Without a line
-# an order cannot be checked, which is an error; see there. Those that nothing is known to notice are
+# orders.checks has a line for each order in the sources, named by its comment, as "RING1 acquire",
+# or by the word in memory where there is none: orders.awk finds them and makes it weaker, or takes
+# the fence out. Without a line an order cannot be checked, which is an error; see there. Those that nothing is known to notice are
 # shown at the end.
 #
 # A check is what must fail:

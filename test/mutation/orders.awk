@@ -148,7 +148,7 @@ function analyze(    i, k, at, comment, code, what, edge, alone)
 # The member, or the variable, that an operation's first argument names.
 function word_of(argument)
 {
-	sub(/^[^(]*\(/, "", argument)
+	sub(/^[^(]*\([ \t]*/, "", argument)
 	sub(/[,)].*/, "", argument)
 	sub(/.*(->|\.|&)/, "", argument)
 	gsub(/[^a-z_0-9]/, "", argument)
@@ -156,7 +156,7 @@ function word_of(argument)
 }
 
 # All operations that have an order and no comment that says which.
-function analyze_unnamed(    i, at, rest)
+function analyze_unnamed(    i, at, rest, word)
 {
 	if (path ~ /impl\/atomic\.h$/)
 		return
@@ -175,10 +175,11 @@ function analyze_unnamed(    i, at, rest)
 			operation = substr(rest, RSTART, RLENGTH - 1)
 			rest = substr(rest, RSTART)
 			if (!((i, at) in named)) {
+				word = word_of(rest line[i + 1])
 				if (operation ~ /_acq(_rel)?$/)
-					emit(i, at, "acquire", word_of(rest))
+					emit(i, at, "acquire", word)
 				if (operation ~ /_rel$/)
-					emit(i, at, "release", word_of(rest))
+					emit(i, at, "release", word)
 			}
 			rest = substr(rest, 2)
 		}
