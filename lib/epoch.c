@@ -77,9 +77,9 @@ make(void)
 	reader->epoch = 0;
 	reader->depth = 0;
 	reader->claimed = 1;
-	first = queue_impl_load_acq(&readers);
 	do {
-		reader->next = (struct queue_impl_reader *)(uintptr_t)first;
+		reader->next = first_reader();
+		first = (uint64_t)(uintptr_t)reader->next;
 		reader->number = reader->next ? reader->next->number + 1 : 0;
 	} while (!queue_impl_cas_acq_rel(&readers, &first, (uint64_t)(uintptr_t)reader));
 	return reader;

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stddef.h>
 #include <sys/syscall.h>
 
@@ -322,4 +323,48 @@ Test(epoch, when_membarrier_is_taken_away_nothing_is_freed_before_the_topic_ends
 	cr_assert_eq(queue_topic_destroy(topic), 0);
 	cr_assert_eq(blocks, 0);
 	cr_assert_eq(errno, 4711);
+}
+
+static uint64_t record; /* the first thread's */
+
+/*
+ * Two threads that have a record one after the other. Nothing but the record may order what the first
+ * does as it ends, and the second then: ThreadSanitizer is to see whether it does.
+ */
+static void *
+have_it_first(void *unused)
+{
+	struct queue_impl_reader *reader = queue_impl_epoch_enter();
+
+	queue_impl_epoch_leave(reader);
+	queue_impl_store_rel(&record, (uint64_t)(uintptr_t)reader);
+	return unused;
+}
+
+static void *
+have_it_then(void *unused)
+{
+	struct queue_impl_reader *first, *reader;
+
+	while (queue_impl_load_acq(&record) == 0)
+		(void)sched_yield();
+	first = (struct queue_impl_reader *)(uintptr_t)queue_impl_load_acq(&record);
+	/* Relaxed: it must not order what the test is about. */
+	while (queue_impl_load32_rlx(&first->claimed))
+		(void)sched_yield();
+	reader = queue_impl_epoch_enter();
+	cr_assert_eq(reader, first);
+	queue_impl_epoch_leave(reader);
+	return unused;
+}
+
+Test(epoch, a_thread_has_the_record_of_one_that_has_ended)
+{
+	pthread_t first, then;
+
+	queue_impl_epoch_prepare();
+	cr_assert_eq(pthread_create(&then, NULL, have_it_then, NULL), 0);
+	cr_assert_eq(pthread_create(&first, NULL, have_it_first, NULL), 0);
+	cr_assert_eq(pthread_join(then, NULL), 0);
+	cr_assert_eq(pthread_join(first, NULL), 0);
 }

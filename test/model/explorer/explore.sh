@@ -102,6 +102,8 @@ call exhaustive refused
 call exhaustive fd
 log exhaustive none s
 log exhaustive batch d
+log bounded --preemptions 1 none ds
+log bounded --stale 1 --preemptions 1 fails ad p
 message exhaustive 2
 message exhaustive 3
 topic exhaustive fence1 p t
