@@ -387,14 +387,14 @@ queue_log_length_max(const struct queue_log *log)
 static bool
 is_synced(struct queue_log *log, uint64_t ticket)
 {
-	return queue_impl_load_rlx(&log->synced_ticket) >= ticket ||
+	return queue_impl_load_rlx(&log->told_ticket) / 2 >= ticket ||
 	       queue_impl_load32_rlx(&log->failed);
 }
 
 int
 queue_log_sync(struct queue_log *log, uint64_t deadline)
 {
-	uint64_t ticket;
+	uint64_t ticket, told;
 	int rc;
 
 	if (!log)
@@ -403,10 +403,10 @@ queue_log_sync(struct queue_log *log, uint64_t deadline)
 	ticket = queue_impl_fetch_add_acq_rel(&log->wanted_ticket, 1) + 1; /* LOG4 release */
 	queue_impl_log_tell(&log->work);
 	rc = queue_impl_log_await(&log->progress, is_synced, log, ticket, deadline);
-	if (rc == 0 && queue_impl_load_acq(&log->synced_ticket) < ticket) /* LOG5 acquire */
+	told = queue_impl_load_acq(&log->told_ticket); /* LOG5 acquire */
+	if (rc == 0 && told / 2 < ticket)
 		rc = -EIO;
-	/* Relaxed: what is refused is so before it is synced. */
-	if (rc == 0 && queue_impl_load_rlx(&log->refused_ticket) >= ticket)
+	else if (rc == 0 && told % 2 != 0)
 		rc = -ENOSPC;
 	leave(log);
 	return rc;

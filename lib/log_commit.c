@@ -365,6 +365,7 @@ take_tickets(struct queue_log *log)
 		return;
 	log->taken_ticket = queue_impl_load_acq(&log->wanted_ticket); /* LOG4 acquire */
 	log->ticket_end = UINT64_MAX;
+	log->is_refused = false;
 }
 
 static void
@@ -372,7 +373,9 @@ give_tickets_back(struct queue_log *log)
 {
 	if (!has_ticket(log) || log->durable < log->ticket_end)
 		return;
-	queue_impl_store_rel(&log->synced_ticket, log->taken_ticket); /* LOG5 release */
+	log->synced_ticket = log->taken_ticket;
+	queue_impl_store_rel(&log->told_ticket,
+			     log->synced_ticket * 2 + log->is_refused); /* LOG5 release */
 	queue_impl_log_tell(&log->progress);
 }
 
@@ -448,11 +451,13 @@ write_all_readers(struct queue_log *log, bool is_closing)
 		log->close_error = rc;
 	if (!has_ticket(log) || log->ticket_end != UINT64_MAX)
 		return;
-	if (rc == 0)
-		log->ticket_end = queue_impl_load_rlx(&log->tail); /* relaxed: LOG4, and ours */
+	if (rc == 0) {
+		/* The newest there is, which only a read-modify-write is sure to see. */
+		log->ticket_end = queue_impl_fetch_add_acq_rel(&log->tail, 0);
+	}
 	/* Given back at once: it waits for nothing. */
 	if (rc != 0 && rc != -EAGAIN) {
-		queue_impl_store_rlx(&log->refused_ticket, log->taken_ticket); /* relaxed: LOG5 */
+		log->is_refused = true;
 		log->ticket_end = 0;
 	}
 }

@@ -97,9 +97,9 @@ struct queue_log {
 	uint64_t released queue_impl_aligned(QUEUE_IMPL_APART);
 	uint64_t written;
 	uint64_t durable;
-	uint64_t synced_ticket;	 /* the last queue_log_sync that is done */
-	uint64_t refused_ticket; /* the last one for which there was no room on the disk */
-	uint64_t messages_end;	 /* where the last message that was written ends */
+	/* The last queue_log_sync that is done, times two; and one, when it had no room on the disk. */
+	uint64_t told_ticket;
+	uint64_t messages_end; /* where the last message that was written ends */
 	uint64_t batches, output, syncs;
 
 	/* the committer's own */
@@ -108,6 +108,8 @@ struct queue_log {
 	uint64_t noted_time; /* and when the last one with a time was written */
 	uint64_t synced_at;
 	uint64_t taken_ticket, ticket_end; /* the sync under way: when this is durable */
+	uint64_t synced_ticket;		   /* the last one that is done */
+	bool is_refused;		   /* it has no room on the disk */
 	uint64_t
 		restates_from; /* where the readers are being written again from; 0: they are not */
 	uint64_t restates_next; /* where they are to be next */
@@ -130,7 +132,7 @@ struct queue_log {
 	uint32_t readers_changed;     /* 1: there is something to write of them; 2: it is known */
 	uint32_t waiting;	      /* the user's threads inside */
 	struct queue_impl_event work; /* something to do for the committer */
-	struct queue_impl_event progress; /* written, durable, synced_ticket, failed */
+	struct queue_impl_event progress; /* written, durable, told_ticket, failed */
 	struct queue_impl_event room;	  /* released, limit, no_space, failed */
 	struct queue_impl_event prepare;  /* something to do for the preparer */
 	struct queue_impl_descriptor descriptor;

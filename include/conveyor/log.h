@@ -26,7 +26,7 @@
  *               LOG2  committer: written, synced -> append, wait, read         via written, durable
  *               LOG3  committer: bytes cleared -> append: room used again      via released
  *               LOG4  sync: all appended before -> committer: syncs that       via wanted_ticket
- *               LOG5  committer: synced, or refused -> sync: says so           via synced_ticket
+ *               LOG5  committer: it is synced -> sync: says so                 via told_ticket
  *               LOG6  committer: the last that is stored -> read: no more      via failed
  *               LOG7  close: all appended before -> committer: writes it       via closing
  *               LOG8  who waited: last access -> close: frees                  via waiting

@@ -368,3 +368,34 @@ Test(epoch, a_thread_has_the_record_of_one_that_has_ended)
 	cr_assert_eq(pthread_join(then, NULL), 0);
 	cr_assert_eq(pthread_join(first, NULL), 0);
 }
+
+static int looked_at;
+static uint32_t has_looked;
+
+static void *
+look_and_end(void *unused)
+{
+	(void)queue_impl_epoch_enter();
+	cr_assert_eq(looked_at, 1);
+	/* Relaxed: it must not order what the test is about. */
+	queue_impl_store32_rlx(&has_looked, 1);
+	return unused;
+}
+
+/* As when the callback of a subscription ends the thread that publishes. */
+Test(epoch, a_thread_that_ends_inside_has_left)
+{
+	uint64_t retired;
+	pthread_t thread;
+
+	queue_impl_epoch_prepare();
+	looked_at = 1;
+	cr_assert_eq(pthread_create(&thread, NULL, look_and_end, NULL), 0);
+	while (!queue_impl_load32_rlx(&has_looked))
+		(void)sched_yield();
+	retired = queue_impl_epoch_retire();
+	while (!is_free(retired))
+		(void)sched_yield();
+	looked_at = 2;
+	cr_assert_eq(pthread_join(thread, NULL), 0);
+}

@@ -116,7 +116,7 @@ set_up(enum queue_log_sync sync)
 	explorer_name(&log->written, "written");
 	explorer_name(&log->durable, "durable");
 	explorer_name(&log->wanted_ticket, "wanted_ticket");
-	explorer_name(&log->synced_ticket, "synced_ticket");
+	explorer_name(&log->told_ticket, "told_ticket");
 	explorer_name(&log->closing, "closing");
 	explorer_name(&log->work.word, "work");
 	explorer_name(&log->progress.word, "progress");
