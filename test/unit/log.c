@@ -2369,13 +2369,13 @@ Test(log, no_more_files_are_kept_ready_than_it_needs)
 /* However far behind the end. */
 Test(log, what_a_crash_has_left_far_behind_the_end_is_cut_off)
 {
-	static const uint64_t offsets[] = {100000, 1100000, 18 * SIZE - 1};
+	static const uint64_t offsets[] = {100000, 1100000, 20 * SIZE - 1};
 	struct queue_log_options options = small;
 	struct disk *disk = disk_new(), *left, *after;
 	struct queue_log *log;
 	char byte;
 
-	options.segment_size = 18 * SIZE;
+	options.segment_size = 20 * SIZE;
 	log = open_log(disk, &options);
 	append(log, "one");
 	left = disk_crash(disk, DISK_LOSE_ALL, 0);
