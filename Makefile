@@ -27,7 +27,7 @@
 #:   check-mutation  breaks the library in hundreds of places, one after the other, and shows which
 #:                   test notices; long, and not part of `check`
 #:   soak            all of this at length: stress programs for SECONDS, and fault tests, under
-#:                   each sanitizer, flash sales that are killed, more stops, the models, the
+#:                   each sanitizer, flash sales that are killed, every stop, the models, the
 #:                   mutants, the coverage
 #:   lint            the formatter, static analyzers, manual page and shell checkers
 #:   man             the manual pages as HTML, below $(BUILD)/man

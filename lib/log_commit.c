@@ -88,10 +88,17 @@ has_records(const struct queue_log *log)
 	return collect(log, log->written, true, &unused) > log->written;
 }
 
+/* Relaxed: nobody else stores it. */
+static uint64_t
+synced_ticket(const struct queue_log *log)
+{
+	return queue_impl_load_rlx(&log->told_ticket) / 2;
+}
+
 static bool
 has_ticket(const struct queue_log *log)
 {
-	return log->taken_ticket != log->synced_ticket;
+	return log->taken_ticket != synced_ticket(log);
 }
 
 /* The disk is full: is it time to see whether a file can go? */
@@ -112,7 +119,7 @@ has_work(struct queue_log *log, uint64_t unused)
 	(void)unused;
 	return has_records(log) || queue_impl_load32_rlx(&log->readers_changed) == 1 ||
 	       queue_impl_load32_rlx(&log->closing) || is_room_due(log) ||
-	       (!has_ticket(log) && queue_impl_load_rlx(&log->wanted_ticket) != log->synced_ticket);
+	       (!has_ticket(log) && queue_impl_load_rlx(&log->wanted_ticket) != synced_ticket(log));
 }
 
 static uint64_t
@@ -365,7 +372,6 @@ take_tickets(struct queue_log *log)
 		return;
 	log->taken_ticket = queue_impl_load_acq(&log->wanted_ticket); /* LOG4 acquire */
 	log->ticket_end = UINT64_MAX;
-	log->is_refused = false;
 }
 
 static void
@@ -373,9 +379,8 @@ give_tickets_back(struct queue_log *log)
 {
 	if (!has_ticket(log) || log->durable < log->ticket_end)
 		return;
-	log->synced_ticket = log->taken_ticket;
 	queue_impl_store_rel(&log->told_ticket,
-			     log->synced_ticket * 2 + log->is_refused); /* LOG5 release */
+			     log->taken_ticket * 2 + log->is_refused); /* LOG5 release */
 	queue_impl_log_tell(&log->progress);
 }
 
@@ -451,15 +456,14 @@ write_all_readers(struct queue_log *log, bool is_closing)
 		log->close_error = rc;
 	if (!has_ticket(log) || log->ticket_end != UINT64_MAX)
 		return;
-	if (rc == 0) {
-		/* The newest there is, which only a read-modify-write is sure to see. */
+	if (rc == -EAGAIN)
+		return;
+	/* One that is refused is given back at once: it waits for nothing. */
+	log->is_refused = rc < 0;
+	log->ticket_end = 0;
+	/* The newest there is, which only a read-modify-write is sure to see. */
+	if (rc == 0)
 		log->ticket_end = queue_impl_fetch_add_acq_rel(&log->tail, 0);
-	}
-	/* Given back at once: it waits for nothing. */
-	if (rc != 0 && rc != -EAGAIN) {
-		log->is_refused = true;
-		log->ticket_end = 0;
-	}
 }
 
 static int

@@ -108,7 +108,6 @@ struct queue_log {
 	uint64_t noted_time; /* and when the last one with a time was written */
 	uint64_t synced_at;
 	uint64_t taken_ticket, ticket_end; /* the sync under way: when this is durable */
-	uint64_t synced_ticket;		   /* the last one that is done */
 	bool is_refused;		   /* it has no room on the disk */
 	uint64_t
 		restates_from; /* where the readers are being written again from; 0: they are not */

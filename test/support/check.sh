@@ -35,7 +35,8 @@ short=0.1
 # What has no threads of its own gains nothing from ThreadSanitizer, what has no atomic operations
 # nothing from another processor, and the log's tests nothing from a second way to make these; those
 # of them that are about what is in files take the emulator minutes, and run there when it is asked
-# for that step alone. The bench's tests run in the plain builds.
+# for that step alone. So does ring_interleaved, which is one thread that tries out all orders, and
+# with AddressSanitizer. The bench's tests run in the plain builds.
 alone='test/unit/bench_% test/unit/crc32c.c test/unit/log_damage.c test/unit/queue_model.c'
 alone="$alone test/unit/ring_interleaved.c ${BRIEFLY:+test/stress/log_crash.c}"
 logs='test/unit/log% test/unit/disk.c test/unit/spill.c'
