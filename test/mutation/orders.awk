@@ -4,8 +4,8 @@
 # sources, as mutation.sh says.
 #
 # The operation that a comment is about stands before it, or behind it when the comment has lines
-# of its own. What the comment says is taken away from its order; a fence goes altogether. What no
-# comment is about is called by the word in memory that it is about.
+# of its own. What the comment says is taken away from its order; a fence goes altogether. An order
+# that no comment names is called by the word in memory.
 
 function fail(message)
 {
@@ -52,7 +52,7 @@ function weaker(operation, what)
 
 function emit(line_number, at, what, edge,    name, number, i, new)
 {
-	named[line_number, at] = 1
+	named[line_number, at, what] = 1
 	new = weaker(operation, what)
 	if (new == "")
 		return
@@ -138,7 +138,7 @@ function analyze(    i, k, at, comment, code, what, edge, alone)
 		} else if (what ~ /^(waiter|notifier|reader|who|\*)/) {
 			emit(k, at, "fence", edge)
 		} else {
-			named[k, at] = 1
+			named[k, at, "acquire"] = named[k, at, "release"] = 1
 		}
 	}
 	analyze_unnamed()
@@ -155,7 +155,7 @@ function word_of(argument)
 	return argument
 }
 
-# All operations that have an order and no comment that says which.
+# All orders that operations have and no comment names.
 function analyze_unnamed(    i, at, rest, word)
 {
 	if (path ~ /impl\/atomic\.h$/)
@@ -174,13 +174,11 @@ function analyze_unnamed(    i, at, rest, word)
 			at += RSTART
 			operation = substr(rest, RSTART, RLENGTH - 1)
 			rest = substr(rest, RSTART)
-			if (!((i, at) in named)) {
-				word = word_of(rest line[i + 1])
-				if (operation ~ /_acq(_rel)?$/)
-					emit(i, at, "acquire", word)
-				if (operation ~ /_rel$/)
-					emit(i, at, "release", word)
-			}
+			word = word_of(rest line[i + 1])
+			if (operation ~ /_acq(_rel)?$/ && !((i, at, "acquire") in named))
+				emit(i, at, "acquire", word)
+			if (operation ~ /_rel$/ && !((i, at, "release") in named))
+				emit(i, at, "release", word)
 			rest = substr(rest, 2)
 		}
 	}
