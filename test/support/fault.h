@@ -73,10 +73,11 @@ bool fault_refuse_membarrier(void);
 #define FAULT_EVENTUALLY(condition)                                                                \
 	__extension__({                                                                            \
 		uint64_t fault_give_up = queue_after_ms(30000);                                    \
+		bool fault_is_so;                                                                  \
                                                                                                    \
-		while (!(condition) && queue_now() < fault_give_up)                                \
+		while (!(fault_is_so = (condition)) && queue_now() < fault_give_up)                \
 			usleep(100);                                                               \
-		(condition);                                                                       \
+		fault_is_so;                                                                       \
 	})
 
 #endif

@@ -39,10 +39,12 @@
 #define EVENTUALLY(condition)                                                                      \
 	do {                                                                                       \
 		uint64_t give_up_at = queue_after_ms(PATIENCE);                                    \
+		bool is_so;                                                                        \
                                                                                                    \
-		while (!(condition) && queue_now() < give_up_at)                                   \
+		while (!(is_so = (condition)) && queue_now() < give_up_at)                         \
 			sched_yield();                                                             \
-		EXPECT(condition);                                                                 \
+		if (!is_so)                                                                        \
+			cr_assert(false, "%s (line %d)", #condition, __LINE__);                    \
 	} while (0)
 
 /* What is published. The message is not first, so that nobody takes one pointer for the other. */
