@@ -26,9 +26,6 @@
 #define WAYS_MAX 64
 #define TRIALS_MAX 128
 
-#define ARENA 4096
-#define LINE ((size_t)128)
-
 /* A time that makes more than 64 bits of ticks at such a rate, and one that does not. */
 #define FAR (UINT64_C(1) << 33)
 #define FAR_BEFORE (UINT64_C(1) << 30)
@@ -136,32 +133,7 @@ change_all(void *nothing)
 
 /* The feed. */
 
-static _Alignas(128) unsigned char arena[ARENA];
-static size_t used;
 static struct queue_token_feed *feed;
-
-static void *
-allocate(void *context, size_t size, size_t alignment)
-{
-	void *memory = &arena[used];
-
-	(void)context;
-	explorer_assert(alignment <= LINE);
-	used += (size + LINE - 1) / LINE * LINE;
-	explorer_assert(used <= ARENA);
-	return memory;
-}
-
-static void
-release(void *context, void *memory, size_t size, size_t alignment)
-{
-	(void)context;
-	(void)memory;
-	(void)size;
-	(void)alignment;
-}
-
-static const struct queue_allocator allocator = {.allocate = allocate, .release = release};
 
 static void *
 wait_for_token(void *nothing)
@@ -186,12 +158,12 @@ explore_feed(void)
 		.tokens = 1,
 		.period = 1,
 		.flags = QUEUE_FEED_MANUAL,
-		.allocator = &allocator,
+		.allocator = &machine_allocator,
 	};
 	pthread_t waiter, maker;
 	int rc;
 
-	used = 0;
+	machine_allocator_begin();
 	rc = queue_token_feed_create(&feed, &options);
 	explorer_assert(rc == 0);
 	/* It is full at first. */

@@ -41,8 +41,6 @@
 #define CALLS 4
 #define ITEMS (ROLES * CALLS)
 #define LENGTH_MAX 64
-#define ARENA ((size_t)1 << 17)
-#define LINE ((size_t)128)
 
 /* What became of an item. */
 enum {
@@ -71,8 +69,6 @@ struct queue_log_reader {
 };
 
 static _Alignas(QUEUE_RING_ALIGNMENT) unsigned char memory[8192];
-static _Alignas(128) unsigned char arena[ARENA];
-static size_t used;
 static struct queue_bounded *queue;
 static struct role roles[ROLES];
 
@@ -251,29 +247,6 @@ on_drop(void *opaque, enum queue_reason reason, void *context)
 	item->state = SPILLED;
 }
 
-static void *
-allocate(void *context, size_t size, size_t alignment)
-{
-	void *there = &arena[used];
-
-	(void)context;
-	explorer_assert(alignment <= LINE);
-	used += (size + LINE - 1) / LINE * LINE;
-	explorer_assert(used <= ARENA);
-	return there;
-}
-
-static void
-release(void *context, void *there, size_t size, size_t alignment)
-{
-	(void)context;
-	(void)there;
-	(void)size;
-	(void)alignment;
-}
-
-static const struct queue_allocator allocator = {.allocate = allocate, .release = release};
-
 /* The program. */
 
 static void
@@ -382,7 +355,7 @@ set_up(const char *world)
 		.capacity = 1,
 		.policy = QUEUE_SPILL,
 		.on_drop = on_drop,
-		.allocator = &allocator,
+		.allocator = &machine_allocator,
 		.log = &queue_log,
 		.encode = encode,
 		.decode = decode,
@@ -460,7 +433,7 @@ main(void)
 
 	memset(roles, 0, sizeof roles);
 	memset(copies, 0, sizeof copies);
-	used = 0;
+	machine_allocator_begin();
 	ends = 0;
 	failed = 0;
 	reader.next = reader.acknowledged = 0;

@@ -30,9 +30,6 @@
 
 #define THREADS 4
 #define NEWS 4
-#define ARENA 65536
-#define LINE ((size_t)128)
-#define OVERWRITTEN 32 /* words of what is freed */
 
 struct news {
 	struct queue_message message; /* first */
@@ -52,35 +49,6 @@ static struct queue_topic *topic;
 static struct queue_subscription *first;
 static int before_close;
 static bool destroyed;
-static _Alignas(128) unsigned char arena[ARENA];
-static size_t used;
-
-/* Never the same twice. */
-static void *
-allocate(void *context, size_t size, size_t alignment)
-{
-	void *memory = &arena[used];
-
-	(void)context;
-	explorer_assert(alignment <= LINE);
-	used += (size + LINE - 1) / LINE * LINE;
-	explorer_assert(used <= ARENA);
-	return memory;
-}
-
-static void
-overwrite(void *context, void *memory, size_t size, size_t alignment)
-{
-	uint64_t *words = (uint64_t *)memory;
-	size_t i;
-
-	(void)context;
-	(void)alignment;
-	for (i = 0; i < OVERWRITTEN && (i + 1) * sizeof *words <= size; i++)
-		words[i] = 0x5a5a;
-}
-
-static const struct queue_allocator allocator = {.allocate = allocate, .release = overwrite};
 
 /* The program. */
 
@@ -222,14 +190,14 @@ program_check(void)
 int
 main(void)
 {
-	const struct queue_topic_options options = {.allocator = &allocator};
+	const struct queue_topic_options options = {.allocator = &machine_allocator};
 	const char *world = explorer_argument(0);
 	pthread_t threads[THREADS];
 	unsigned i, j;
 	int rc;
 
 	memset(roles, 0, sizeof roles);
-	used = 0;
+	machine_allocator_begin();
 	before_close = 0;
 	destroyed = false;
 	machine_has_barrier = *world == 'b';

@@ -21,6 +21,10 @@
 
 #define THREADS_MAX 8
 
+#define ARENA ((size_t)1 << 17)
+#define LINE ((size_t)128)
+#define OVERWRITTEN 32 /* words of what is given back */
+
 /* futex_waitv(2), as lib/wait.c calls it. */
 #define FUTEX_WAITV 449
 struct awaited_futex {
@@ -33,6 +37,9 @@ struct awaited_futex {
 /* The one event descriptor there is. */
 #define NUMBER 7
 static uint64_t raised;
+
+static _Alignas(LINE) unsigned char arena[ARENA];
+static size_t used;
 
 bool machine_has_barrier, machine_has_no_keys;
 
@@ -190,4 +197,36 @@ bool
 machine_is_readable(void)
 {
 	return __atomic_load_n(&raised, __ATOMIC_SEQ_CST) != 0;
+}
+
+static void *
+allocate(void *context, size_t size, size_t alignment)
+{
+	void *memory = &arena[used];
+
+	(void)context;
+	explorer_assert(alignment <= LINE);
+	used += (size + LINE - 1) / LINE * LINE;
+	explorer_assert(used <= ARENA);
+	return memory;
+}
+
+static void
+overwrite(void *context, void *memory, size_t size, size_t alignment)
+{
+	uint64_t *words = (uint64_t *)memory;
+	size_t i;
+
+	(void)context;
+	(void)alignment;
+	for (i = 0; i < OVERWRITTEN && (i + 1) * sizeof *words <= size; i++)
+		words[i] = 0x5a5a;
+}
+
+const struct queue_allocator machine_allocator = {.allocate = allocate, .release = overwrite};
+
+void
+machine_allocator_begin(void)
+{
+	used = 0;
 }

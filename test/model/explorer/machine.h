@@ -2,6 +2,8 @@
 #ifndef MODEL_EXPLORER_MACHINE_H
 #define MODEL_EXPLORER_MACHINE_H
 
+#include <conveyor/alloc.h>
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -16,5 +18,12 @@ extern bool machine_has_no_keys;
 
 /* Is the event descriptor readable? */
 bool machine_is_readable(void);
+
+/*
+ * Never gives the same memory twice in an execution, and overwrites what is given back, for those
+ * who still look at it. To be begun anew by each execution.
+ */
+extern const struct queue_allocator machine_allocator;
+void machine_allocator_begin(void);
 
 #endif
