@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The log: the contract of conveyor/log.h line by line, on a disk in memory. What crashes leave is
- * tested in test/unit/log_crash.c.
+ * tested in test/stress/log_crash.c.
  */
-#include "unit.h"
+#include "log_unit.h"
 
 #include "../../lib/crc32c_impl.h"
-#include "../../lib/log_impl.h"
-#include "../support/disk.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -19,7 +17,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define PATIENCE 20000 /* milliseconds */
 #define SIZE 65536
 #define FIRST "0000000000000000.log"
 
@@ -39,63 +36,6 @@ on_damage(const struct queue_log_damage *damage, void *context)
 
 static const struct queue_log_options small = {
 	.segment_size = SIZE, .staging_size = 4 * SIZE, .on_damage = on_damage};
-
-static struct queue_log *
-open_log(struct disk *disk, const struct queue_log_options *options)
-{
-	struct queue_log *log = NULL;
-	int rc = queue_impl_log_open(&log, "log", options, disk_table(disk));
-
-	cr_assert_eq(rc, 0, "open: %d", rc);
-	return log;
-}
-
-static struct queue_log_reader *
-open_reader(struct queue_log *log, const char *name, const struct queue_log_reader_options *options)
-{
-	struct queue_log_reader *reader = NULL;
-	int rc = queue_log_reader_open(log, name, options, &reader);
-
-	cr_assert_eq(rc, 0, "reader: %d", rc);
-	return reader;
-}
-
-static uint64_t
-append(struct queue_log *log, const char *text)
-{
-	uint64_t position = 0;
-	int rc = queue_log_append(log, text, strlen(text), &position);
-
-	cr_assert_eq(rc, 0, "append: %d", rc);
-	return position;
-}
-
-/* The next message is this one; returns its position. */
-static uint64_t
-expect(struct queue_log_reader *reader, const char *text, uint32_t attempt)
-{
-	struct queue_log_message message = {0};
-	char buffer[4096];
-	int rc = queue_log_read(reader, &message, buffer, sizeof buffer, queue_after_ms(PATIENCE));
-
-	cr_assert_eq(rc, 0, "read: %d instead of \"%s\"", rc, text);
-	cr_assert_eq(message.length, strlen(text), "\"%.*s\" instead of \"%s\"",
-		     (int)message.length, (const char *)message.data, text);
-	cr_assert_eq(memcmp(message.data, text, message.length), 0, "\"%.*s\" instead of \"%s\"",
-		     (int)message.length, (const char *)message.data, text);
-	cr_assert_eq(message.attempt, attempt, "\"%s\": attempt %u, not %u", text, message.attempt,
-		     attempt);
-	return message.position;
-}
-
-static void
-expect_nothing(struct queue_log_reader *reader)
-{
-	struct queue_log_message message;
-	char buffer[64];
-
-	cr_assert_eq(queue_log_read(reader, &message, buffer, sizeof buffer, 0), -ETIMEDOUT);
-}
 
 Test(log, refuses_what_is_not_valid_and_leaves_out_alone)
 {

@@ -2,10 +2,8 @@
 /*
  * Half messages: not seen before they are committed, never lost, asked for when nobody decides.
  */
-#include "unit.h"
+#include "log_unit.h"
 
-#include "../../lib/log_impl.h"
-#include "../support/disk.h"
 #include "../support/fault.h"
 
 #include <errno.h>
@@ -15,7 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PATIENCE 20000 /* milliseconds */
 #define SIZE 65536
 
 /* What check answers, and what it was told. */
@@ -75,16 +72,6 @@ check(const struct queue_log_half *half, void *context)
 static const struct queue_log_options small = {
 	.segment_size = SIZE, .staging_size = 4 * SIZE, .on_damage = on_damage};
 
-static struct queue_log *
-open_log(struct disk *disk, const struct queue_log_options *options)
-{
-	struct queue_log *log = NULL;
-	int rc = queue_impl_log_open(&log, "log", options, disk_table(disk));
-
-	cr_assert_eq(rc, 0, "open: %d", rc);
-	return log;
-}
-
 /* With somebody to ask. */
 static struct queue_log *
 open_asking(struct disk *disk, enum queue_log_verdict verdict, uint64_t after, uint32_t limit)
@@ -125,6 +112,16 @@ await_asked(int n)
 	}
 }
 
+/* The next message is this one, and is done with; returns its position. */
+static uint64_t
+take(struct queue_log_reader *reader, const char *text)
+{
+	uint64_t position = expect(reader, text, 1);
+
+	cr_assert_eq(queue_log_ack(reader, position), 0);
+	return position;
+}
+
 static struct queue_log_stats
 stats_of(struct queue_log *log)
 {
@@ -156,39 +153,6 @@ prepare(struct queue_log *log, const char *key, const char *text)
 
 	cr_assert_eq(rc, 0, "prepare: %d", rc);
 	return id;
-}
-
-static struct queue_log_reader *
-open_reader(struct queue_log *log)
-{
-	struct queue_log_reader *reader = NULL;
-
-	cr_assert_eq(queue_log_reader_open(log, "a", NULL, &reader), 0);
-	return reader;
-}
-
-static uint64_t
-expect(struct queue_log_reader *reader, const char *text)
-{
-	struct queue_log_message message = {0};
-	char buffer[64];
-	int rc = queue_log_read(reader, &message, buffer, sizeof buffer, queue_after_ms(PATIENCE));
-
-	cr_assert_eq(rc, 0, "read: %d instead of \"%s\"", rc, text);
-	cr_assert(message.length == strlen(text) && memcmp(message.data, text, message.length) == 0,
-		  "\"%.*s\" instead of \"%s\"", (int)message.length, (const char *)message.data,
-		  text);
-	cr_assert_eq(queue_log_ack(reader, message.position), 0);
-	return message.position;
-}
-
-static void
-expect_nothing(struct queue_log_reader *reader)
-{
-	struct queue_log_message message;
-	char buffer[64];
-
-	cr_assert_eq(queue_log_read(reader, &message, buffer, sizeof buffer, 0), -ETIMEDOUT);
 }
 
 /* A list of them in a text: "key=data;". */
@@ -261,22 +225,22 @@ Test(log_half, is_read_when_it_is_committed_and_not_before)
 
 		options.sync = ways[way];
 		log = open_log(disk, &options);
-		reader = open_reader(log);
+		reader = open_reader(log, "a", NULL);
 		one = prepare(log, "1", "one");
 		two = prepare(log, "2", "two");
 		three = prepare(log, "", "three");
 		cr_assert_eq(queue_log_append(log, "between", 7, &before), 0);
 		cr_assert(one < two && two < three && three < before);
 		expect_undecided(log, "1=one;2=two;=three;");
-		expect(reader, "between");
+		take(reader, "between");
 		expect_nothing(reader);
 		cr_assert_eq(queue_log_commit(log, three, &position), 0);
 		cr_assert_gt(position, before);
 		cr_assert_eq(queue_log_rollback(log, two), 0);
 		cr_assert_eq(queue_log_commit(log, one, NULL), 0);
 		/* In the order in which they were committed. */
-		cr_assert_eq(expect(reader, "three"), position);
-		expect(reader, "one");
+		cr_assert_eq(take(reader, "three"), position);
+		take(reader, "one");
 		expect_nothing(reader);
 		expect_undecided(log, "");
 		/* Decided is decided. */
@@ -288,7 +252,7 @@ Test(log_half, is_read_when_it_is_committed_and_not_before)
 		cr_assert_eq(queue_log_close(log), 0);
 		log = open_log(disk, &small);
 		expect_undecided(log, "");
-		expect_nothing(open_reader(log));
+		expect_nothing(open_reader(log, "a", NULL));
 		cr_assert_eq(queue_log_close(log), 0);
 		disk_free(disk);
 	}
@@ -324,9 +288,9 @@ Test(log_half, comes_through_a_restart)
 	cr_assert_eq(queue_log_close(log), 0);
 	log = open_log(disk, &small);
 	expect_undecided(log, "3=three;");
-	struct queue_log_reader *reader = open_reader(log);
+	struct queue_log_reader *reader = open_reader(log, "a", NULL);
 
-	expect(reader, "two");
+	take(reader, "two");
 	expect_nothing(reader);
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
@@ -352,9 +316,9 @@ Test(log_half, is_asked_for_at_once_after_a_restart)
 		cr_assert_lt(queue_impl_log_time() - oracle.last.prepared, 3600 * QUEUE_SECOND);
 		cr_assert_eq(strcmp(oracle.key, "42"), 0);
 		cr_assert_eq(strcmp(oracle.data, "order"), 0);
-		reader = open_reader(log);
+		reader = open_reader(log, "a", NULL);
 		if (i == 0)
-			expect(reader, "order");
+			take(reader, "order");
 		expect_nothing(reader);
 		/* A new one is not, for ten seconds. */
 		(void)prepare(log, "43", "order");
@@ -395,7 +359,7 @@ Test(log_half, is_asked_for_less_and_less_often_and_then_parked)
 	cr_assert_eq(queue_log_commit(log, id, NULL), 0);
 	cr_assert_eq(queue_log_unpark(log, id), -ENOENT);
 	cr_assert_eq(stats_of(log).parked, 0);
-	expect(open_reader(log), "order");
+	take(open_reader(log, "a", NULL), "order");
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
 }
@@ -435,8 +399,8 @@ Test(log_half, who_is_asked_may_append_and_sync)
 	oracle.appends_to = log;
 	pthread_mutex_unlock(&oracle.lock);
 	await_undecided(log, 1, 1);
-	reader = open_reader(log);
-	expect(reader, "asked");
+	reader = open_reader(log, "a", NULL);
+	take(reader, "asked");
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
 }
@@ -458,7 +422,7 @@ Test(log_half, does_not_keep_old_files_for_ever)
 {
 	struct disk *disk = disk_new();
 	struct queue_log *log = open_log(disk, &small);
-	struct queue_log_reader *reader = open_reader(log);
+	struct queue_log_reader *reader = open_reader(log, "a", NULL);
 	uint64_t ids[100], deadline = queue_after_ms(PATIENCE);
 	char text[32];
 
@@ -481,11 +445,11 @@ Test(log_half, does_not_keep_old_files_for_ever)
 	cr_assert_eq(queue_log_close(log), 0);
 	log = open_log(disk, &small);
 	cr_assert_eq(stats_of(log).undecided, 100);
-	reader = open_reader(log);
+	reader = open_reader(log, "a", NULL);
 	for (int i = 0; i < 100; i += 2) {
 		(void)snprintf(text, sizeof text, "half %d", i);
 		cr_assert_eq(queue_log_commit(log, ids[i], NULL), 0);
-		expect(reader, text);
+		take(reader, text);
 		cr_assert_eq(queue_log_rollback(log, ids[i + 1]), 0);
 	}
 	expect_nothing(reader);
@@ -552,7 +516,7 @@ Test(log_half, many_large_ones_are_written_again_now_and_then)
 	struct queue_log *log = open_log(disk, &small);
 	size_t length = (size_t)queue_log_half_max(log) - 3;
 	char *text = calloc(length, 1);
-	struct queue_log_reader *reader = open_reader(log);
+	struct queue_log_reader *reader = open_reader(log, "a", NULL);
 	uint64_t ids[20], output;
 
 	for (int i = 0; i < 20; i++) {
@@ -693,14 +657,14 @@ Test(log_half, a_full_disk_has_room_again_when_it_is_decided)
 		struct disk *disk = disk_new();
 		struct queue_log *log = open_log(disk, &small);
 		uint64_t id = prepare(log, "42", "order");
-		struct queue_log_reader *reader = open_reader(log);
+		struct queue_log_reader *reader = open_reader(log, "a", NULL);
 
 		disk_limit(disk, 4 * SIZE);
 		fill_and_drain(log, reader);
 		cr_assert_eq(
 			commits ? queue_log_commit(log, id, NULL) : queue_log_rollback(log, id), 0);
 		if (commits)
-			expect(reader, "order");
+			take(reader, "order");
 		if (reopens) {
 			cr_assert_eq(queue_log_close(log), 0);
 			log = open_log(disk, &small);
@@ -726,7 +690,7 @@ Test(log_half, a_failed_disk_leaves_it_unknown)
 	log = open_log(disk, &small);
 	if (stats_of(log).undecided > 0)
 		cr_assert_eq(queue_log_commit(log, id, NULL), 0);
-	expect(open_reader(log), "order");
+	take(open_reader(log, "a", NULL), "order");
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
 }
@@ -982,9 +946,9 @@ Test(log_half, many_are_asked_for_once_each)
 	log = open_asking(disk, QUEUE_LOG_COMMIT, 0, 0);
 	await_undecided(log, 0, 0);
 	cr_assert_eq(asked(), 100);
-	reader = open_reader(log);
+	reader = open_reader(log, "a", NULL);
 	for (int i = 0; i < 100; i++)
-		expect(reader, "half");
+		take(reader, "half");
 	expect_nothing(reader);
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
@@ -1002,7 +966,7 @@ Test(log_half, the_oldest_is_listed_first_wherever_it_is)
 	/* So that its new place is durable later than others have theirs. */
 	options.sync = QUEUE_LOG_NONE;
 	log = open_log(disk, &options);
-	reader = open_reader(log);
+	reader = open_reader(log, "a", NULL);
 	old = prepare(log, "key", "old");
 	while (queue_impl_log_halves_kept(log) == old) {
 		cr_assert_lt(queue_now(), deadline);
@@ -1016,7 +980,7 @@ Test(log_half, the_oldest_is_listed_first_wherever_it_is)
 	log = open_log(disk, &small);
 	expect_so_many(log, n);
 	cr_assert_eq(queue_log_commit(log, old, NULL), 0);
-	expect(open_reader(log), "old");
+	take(open_reader(log, "a", NULL), "old");
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
 }
@@ -1026,7 +990,7 @@ Test(log_half, a_decision_outlives_what_was_decided)
 {
 	struct disk *disk = disk_new();
 	struct queue_log *log = open_log(disk, &small);
-	struct queue_log_reader *reader = open_reader(log);
+	struct queue_log_reader *reader = open_reader(log, "a", NULL);
 	uint64_t one = prepare(log, "1", "one"), two, end = SIZE - QUEUE_IMPL_LOG_HEADER;
 	uint64_t deadline = queue_after_ms(PATIENCE);
 
@@ -1035,7 +999,7 @@ Test(log_half, a_decision_outlives_what_was_decided)
 	two = prepare(log, "2", "two");
 	cr_assert_geq(two, end);
 	cr_assert_eq(queue_log_commit(log, one, NULL), 0);
-	expect(reader, "one");
+	take(reader, "one");
 	while (stats_of(log).begins < end) {
 		cr_assert_lt(queue_now(), deadline);
 		go_on(log, reader);
@@ -1137,8 +1101,8 @@ Test(log_half, that_was_left_out_is_none_any_more)
 	cr_assert_eq(queue_log_append(log, "behind", 6, NULL), 0);
 	n_damages = 0;
 	spoil(disk, id + 24 + 24, "x", 1);
-	reader = open_reader(log);
-	expect(reader, "behind");
+	reader = open_reader(log, "a", NULL);
+	take(reader, "behind");
 	cr_assert_eq(n_damages, 1);
 	cr_assert_eq(queue_log_commit(log, id, NULL), -EILSEQ);
 	cr_assert_eq(stats_of(log).undecided, 0);
@@ -1245,8 +1209,8 @@ Test(log_half, who_is_asked_may_decide)
 	options.check_limit = 1;
 	interruption.log = open_log(disk, &options);
 	(void)prepare(interruption.log, "42", "order");
-	reader = open_reader(interruption.log);
-	expect(reader, "order");
+	reader = open_reader(interruption.log, "a", NULL);
+	take(reader, "order");
 	await_undecided(interruption.log, 0, 0);
 	expect_nothing(reader);
 	cr_assert_eq(queue_log_close(interruption.log), 0);
@@ -1270,7 +1234,7 @@ Test(log_half, that_cannot_be_read_is_asked_for_later)
 	expect_undecided(log, "42=order;");
 	/* Who knows need not wait for that. */
 	cr_assert_eq(queue_log_commit(log, id, NULL), 0);
-	expect(open_reader(log), "order");
+	take(open_reader(log, "a", NULL), "order");
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
 }
@@ -1441,7 +1405,7 @@ Test(log_half, close_does_not_wait_until_all_are_written_again)
 {
 	struct disk *disk = disk_new();
 	struct queue_log *log = open_log(disk, &small);
-	struct queue_log_reader *reader = open_reader(log);
+	struct queue_log_reader *reader = open_reader(log, "a", NULL);
 	uint64_t ids[100];
 
 	prepare_many(log, ids, 100);
@@ -1460,7 +1424,7 @@ Test(log_half, what_cannot_be_written_again_is_tried_when_more_has_come)
 {
 	struct disk *disk = disk_new();
 	struct queue_log *log = open_log(disk, &small);
-	struct queue_log_reader *reader = open_reader(log);
+	struct queue_log_reader *reader = open_reader(log, "a", NULL);
 	uint64_t ids[100];
 
 	prepare_many(log, ids, 100);
@@ -1511,7 +1475,7 @@ Test(log_half, that_is_decided_or_damaged_is_not_written_again)
 	options.flags = QUEUE_LOG_SALVAGE;
 	options.sync = QUEUE_LOG_NONE;
 	log = open_log(disk, &options);
-	reader = open_reader(log);
+	reader = open_reader(log, "a", NULL);
 	prepare_many(log, ids, 100);
 	/* The reader has been there before it is damaged. */
 	go_on(log, reader);
@@ -1615,7 +1579,7 @@ Test(log_half, is_decided_once_whoever_does)
 	for (int i = 0; i < THREADS; i++)
 		cr_assert_eq(pthread_join(threads[i], NULL), 0);
 	cr_assert_eq(stats_of(log).undecided, 0);
-	reader = open_reader(log);
+	reader = open_reader(log, "a", NULL);
 	while ((rc = queue_log_read(reader, &message, words, sizeof words, 0)) == 0) {
 		cr_assert(words[0] < THREADS && words[1] < EACH);
 		cr_assert_not(came[words[0]][words[1]], "twice");

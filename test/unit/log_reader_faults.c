@@ -3,10 +3,8 @@
  * Readers when something goes wrong: files that go or cannot be read, memory that runs out, disks
  * that are full or have failed, dead letters that cannot be stored.
  */
-#include "unit.h"
+#include "log_unit.h"
 
-#include "../../lib/log_impl.h"
-#include "../support/disk.h"
 #include "../support/fault.h"
 
 #include <errno.h>
@@ -17,7 +15,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PATIENCE 20000 /* milliseconds */
 #define SIZE 65536
 #define ROOM (SIZE - QUEUE_IMPL_LOG_HEADER) /* positions in a file */
 #define FIRST "0000000000000000.log"
@@ -36,53 +33,6 @@ static const struct queue_log_options small = {
 	.segment_size = SIZE, .staging_size = 4 * SIZE, .on_damage = on_damage};
 
 static const char filler[1000];
-
-static struct queue_log *
-open_log(struct disk *disk, const struct queue_log_options *options)
-{
-	struct queue_log *log = NULL;
-	int rc = queue_impl_log_open(&log, "log", options, disk_table(disk));
-
-	cr_assert_eq(rc, 0, "open: %d", rc);
-	return log;
-}
-
-static struct queue_log_reader *
-open_reader(struct queue_log *log, const char *name, const struct queue_log_reader_options *options)
-{
-	struct queue_log_reader *reader = NULL;
-	int rc = queue_log_reader_open(log, name, options, &reader);
-
-	cr_assert_eq(rc, 0, "reader: %d", rc);
-	return reader;
-}
-
-static uint64_t
-append(struct queue_log *log, const char *text)
-{
-	uint64_t position = 0;
-	int rc = queue_log_append(log, text, strlen(text), &position);
-
-	cr_assert_eq(rc, 0, "append: %d", rc);
-	return position;
-}
-
-/* The next message is this one; returns its position. */
-static uint64_t
-expect(struct queue_log_reader *reader, const char *text, uint32_t attempt)
-{
-	struct queue_log_message message = {0};
-	char buffer[1000];
-	int rc = queue_log_read(reader, &message, buffer, sizeof buffer, queue_after_ms(PATIENCE));
-
-	cr_assert_eq(rc, 0, "read: %d instead of \"%s\"", rc, text);
-	cr_assert(message.length == strlen(text) && memcmp(message.data, text, message.length) == 0,
-		  "\"%.*s\" instead of \"%s\"", (int)message.length, (const char *)message.data,
-		  text);
-	cr_assert_eq(message.attempt, attempt, "\"%s\": attempt %u, not %u", text, message.attempt,
-		     attempt);
-	return message.position;
-}
 
 /* What a read that does not wait answers. */
 static int
