@@ -236,6 +236,17 @@ bytes_at(const struct queue_impl_log_scan *scan, uint64_t position)
 	return scan->buffer + (position - scan->from);
 }
 
+int
+queue_impl_log_scan_bytes(struct queue_impl_log_scan *scan, uint64_t position, size_t size,
+			  const unsigned char **bytes)
+{
+	int rc = fetch(scan, position, size);
+
+	if (rc == 0)
+		*bytes = bytes_at(scan, position);
+	return rc;
+}
+
 /* Name and exceptions are as long as it says, and no more than a reader has room for. */
 static bool
 is_reader(const struct queue_impl_log_record *record)
@@ -360,6 +371,16 @@ first_like_one(const struct queue_impl_log_scan *scan, uint64_t position)
 	return position;
 }
 
+/* Are there zeros only from a position to the end of the buffer? */
+static bool
+is_blank(const struct queue_impl_log_scan *scan, uint64_t position)
+{
+	const unsigned char *bytes = bytes_at(scan, position);
+	size_t size = scan->from + scan->filled - position;
+
+	return word_at(bytes) == 0 && memcmp(bytes, bytes + 8, size - 8) == 0;
+}
+
 int
 queue_impl_log_scan_find(struct queue_impl_log_scan *scan, uint64_t behind,
 			 struct queue_impl_log_record *record)
@@ -367,11 +388,19 @@ queue_impl_log_scan_find(struct queue_impl_log_scan *scan, uint64_t behind,
 	uint64_t position;
 	int rc;
 
+	scan->blank = scan->until;
 	for (position = behind + QUEUE_IMPL_LOG_RECORD;
 	     position + QUEUE_IMPL_LOG_RECORD <= scan->until; position += 8) {
 		rc = fetch(scan, position, QUEUE_IMPL_LOG_RECORD);
 		if (rc < 0)
 			return rc;
+		if (is_blank(scan, position)) {
+			if (scan->blank == scan->until)
+				scan->blank = position;
+			position = scan->from + scan->filled - 8;
+			continue;
+		}
+		scan->blank = scan->until;
 		position = first_like_one(scan, position);
 		rc = fetch(scan, position, QUEUE_IMPL_LOG_RECORD);
 		if (rc == 0)

@@ -152,6 +152,7 @@ struct queue_impl_log_scan {
 	size_t capacity;
 	uint64_t from; /* a position */
 	size_t filled;
+	uint64_t blank; /* from here on the last search saw zeros only */
 };
 
 void queue_impl_log_scan_init(struct queue_impl_log_scan *scan, const struct queue_impl_disk *disk,
@@ -171,6 +172,14 @@ queue_impl_log_scan_until(struct queue_impl_log_scan *scan, uint64_t position)
 
 /* Forgets what it has read: it may have been written since. */
 void queue_impl_log_scan_forget(struct queue_impl_log_scan *scan);
+
+/*
+ * Bytes of the segment as they are, in the buffer until the next call. A file that ends too early is
+ * one with zeros at its end. 0; -EILSEQ: not all of them are in the segment; -ENOMEM, and what the
+ * disk says.
+ */
+int queue_impl_log_scan_bytes(struct queue_impl_log_scan *scan, uint64_t position, size_t size,
+			      const unsigned char **bytes);
 
 /*
  * The record at a position, whose data is in the buffer until the next call. 0; -EILSEQ: there is

@@ -30,6 +30,7 @@ struct recovery {
 	uint64_t complete_from; /* what the last COMPLETE says */
 	uint64_t gap_end;	/* where the last gap ends */
 	uint64_t messages_end;	/* where the last message ends */
+	uint64_t blank;		/* from here on the last segment has zeros only */
 	bool applies;		/* what is found of readers and half messages is taken for true */
 	bool is_complete;	/* a COMPLETE was found */
 };
@@ -364,6 +365,7 @@ is_claimed(struct recovery *recovery, uint64_t position)
 
 	for (;;) {
 		rc = queue_impl_log_scan_find(&recovery->scan, behind, &record);
+		recovery->blank = recovery->scan.blank;
 		if (rc == -ENOENT)
 			return 0;
 		if (rc < 0)
@@ -406,54 +408,47 @@ write_again(struct recovery *recovery, uint64_t from, uint64_t to)
 {
 	struct queue_impl_log_scan *scan = &recovery->scan;
 	const struct queue_impl_disk *disk = recovery->log->disk;
-	unsigned char bytes[PIECE];
-	uint64_t n, offset;
-	int64_t got;
+	const unsigned char *bytes;
+	uint64_t n;
 	int rc = 0;
 
 	for (; rc == 0 && from < to; from += n) {
 		n = to - from < PIECE ? to - from : PIECE;
-		offset = QUEUE_IMPL_LOG_HEADER + (from - scan->base);
-		got = disk->read(disk->context, scan->file, bytes, n, offset);
-		if (got < 0)
-			return (int)got;
-		rc = disk->write(disk->context, scan->file, bytes, (size_t)got, offset);
+		rc = queue_impl_log_scan_bytes(scan, from, n, &bytes);
+		if (rc == 0)
+			rc = disk->write(disk->context, scan->file, bytes, n,
+					 QUEUE_IMPL_LOG_HEADER + (from - scan->base));
 	}
 	return rc;
 }
 
 /*
  * From a position on the last segment is as if it had not been written. Zeros in front may be zeros
- * that an earlier recovery has not brought to the disk; further behind they are not written again.
+ * that an earlier recovery has not brought to the disk; further behind, where there are no others,
+ * they are not written again.
  */
 static int
-cut(struct recovery *recovery, uint64_t position)
+cut(const struct recovery *recovery, uint64_t position)
 {
-	struct queue_impl_log_scan *scan = &recovery->scan;
+	const struct queue_impl_log_scan *scan = &recovery->scan;
 	const struct queue_impl_disk *disk = recovery->log->disk;
 	static const unsigned char zeros[PIECE];
-	uint64_t surely = position + SURELY, n;
-	unsigned char bytes[PIECE];
-	int64_t got;
+	uint64_t end = position + SURELY, n;
 	int rc = 0;
 
-	for (; rc == 0 && position < scan->end; position += n) {
+	if (end < recovery->blank)
+		end = recovery->blank;
+	if (end > scan->end)
+		end = scan->end;
+	for (; rc == 0 && position < end; position += n) {
 		uint64_t offset = QUEUE_IMPL_LOG_HEADER + (position - scan->base);
 
 		/* Whole pages but for the first one. */
 		n = PIECE - offset % QUEUE_IMPL_LOG_PAGE;
-		if (n > scan->end - position)
-			n = scan->end - position;
-		if (position >= surely) {
-			got = disk->read(disk->context, scan->file, bytes, n, offset);
-			if (got < 0)
-				return (int)got;
-			if ((uint64_t)got == n && memcmp(bytes, zeros, n) == 0)
-				continue;
-		}
+		if (n > end - position)
+			n = end - position;
 		rc = disk->write(disk->context, scan->file, zeros, n, offset);
 	}
-	queue_impl_log_scan_forget(scan);
 	return rc;
 }
 
@@ -581,6 +576,7 @@ read_last(struct recovery *recovery, uint64_t *position)
 	log->first_end = last->end;
 	log->first_salt = last->salt;
 	recovery->claimed = recovery->messages_end = last->base;
+	recovery->blank = last->end;
 	if (rc == 0)
 		rc = scan_segment(recovery, true, position);
 	if (recovery->claimed < last->base)

@@ -1324,17 +1324,17 @@ Test(log, what_a_failed_sync_has_left_is_written_again)
 
 /* A log with one message, and behind its end a message of a batch that was torn. */
 static struct disk *
-make_torn(uint64_t *end, uint64_t offset)
+make_torn(const struct queue_log_options *options, uint64_t *end, uint64_t offset)
 {
 	unsigned char bytes[QUEUE_IMPL_LOG_RECORD + 8] = {0};
 	struct disk *disk = disk_new(), *left;
-	struct queue_log *log = open_log(disk, &small);
+	struct queue_log *log = open_log(disk, options);
 	struct queue_log_stats stats;
 	uint64_t words[3];
 
 	append(log, "one");
 	cr_assert_eq(queue_log_close(log), 0);
-	log = open_log(disk, &small);
+	log = open_log(disk, options);
 	queue_log_stats(log, &stats);
 	*end = stats.ends;
 	/* What closing it would write is not there. */
@@ -1376,7 +1376,7 @@ expect_cut(struct disk *disk, uint64_t end, uint64_t offset)
 Test(log, what_is_cut_off_does_not_come_back)
 {
 	uint64_t end;
-	struct disk *disk = make_torn(&end, NEWER);
+	struct disk *disk = make_torn(&small, &end, NEWER);
 
 	expect_cut(disk, end, NEWER);
 }
@@ -1384,13 +1384,39 @@ Test(log, what_is_cut_off_does_not_come_back)
 Test(log, what_is_cut_off_does_not_come_back_though_the_sync_failed)
 {
 	uint64_t end;
-	struct disk *disk = make_torn(&end, NEWER);
+	struct disk *disk = make_torn(&small, &end, NEWER);
 	struct queue_log *log = NULL;
 
 	disk_fail(disk, 's', 0, false, EIO);
 	cr_assert_eq(queue_impl_log_open(&log, "log", &small, disk_table(disk)), -EIO);
 	/* Zeros are there to be seen now, and not on the disk. */
 	expect_cut(disk, end, NEWER);
+}
+
+/* Some of a large batch is there, a record or a part of one, and nothing in front of it. */
+Test(log, what_lies_far_behind_the_end_is_cut_off_as_well)
+{
+	const uint64_t far = 3 << 20;
+	const struct queue_log_options large = {.segment_size = 4 << 20, .staging_size = 4 << 20};
+	static const unsigned char zeros[QUEUE_IMPL_LOG_RECORD + 8];
+	unsigned char bytes[sizeof zeros];
+
+	for (int is_part = 0; is_part < 2; is_part++) {
+		uint64_t end, offset;
+		struct disk *disk = make_torn(&large, &end, far);
+		struct queue_log *log;
+
+		offset = QUEUE_IMPL_LOG_HEADER + end + far;
+		if (is_part)
+			disk_spoil(disk, FIRST, zeros, 8, offset);
+		disk_read(disk, FIRST, bytes, sizeof bytes, offset);
+		cr_assert_neq(memcmp(bytes, zeros, sizeof bytes), 0);
+		log = crash(&disk, open_log(disk, &large));
+		disk_read(disk, FIRST, bytes, sizeof bytes, offset);
+		cr_assert_eq(memcmp(bytes, zeros, sizeof bytes), 0, "%d", is_part);
+		cr_assert_eq(queue_log_close(log), 0);
+		disk_free(disk);
+	}
 }
 
 Test(log, a_dead_letter_is_durable_before_it_is_done_with)
