@@ -382,15 +382,13 @@ is_blank(const struct queue_impl_log_scan *scan, uint64_t position)
 }
 
 int
-queue_impl_log_scan_find(struct queue_impl_log_scan *scan, uint64_t behind,
+queue_impl_log_scan_find(struct queue_impl_log_scan *scan, uint64_t position,
 			 struct queue_impl_log_record *record)
 {
-	uint64_t position;
 	int rc;
 
 	scan->blank = scan->until;
-	for (position = behind + QUEUE_IMPL_LOG_RECORD;
-	     position + QUEUE_IMPL_LOG_RECORD <= scan->until; position += 8) {
+	for (; position + QUEUE_IMPL_LOG_RECORD <= scan->until; position += 8) {
 		rc = fetch(scan, position, QUEUE_IMPL_LOG_RECORD);
 		if (rc < 0)
 			return rc;

@@ -33,15 +33,16 @@
  * fewer than 24 bytes are left.
  *
  * Recovery. Of the segments that follow each other the last is read from its beginning, and when
- * there is no COMPLETE in it, those before it: from the position that the last COMPLETE names on, the
- * state of the readers is known. Where something is not a record that belongs there, nothing had been written, or a crash
- * came in between, or it is damaged. It is damage if a later segment exists, for a segment is synced
- * before the next one is begun; or if a record DURABLE can be found anywhere behind it that says that
- * more than that had been synced. Else it was never said to be stored: it is overwritten with zeros
- * up to the end of the segment, synced, before anything is appended, so that what lies behind the cut
- * does not come back when new records happen to end where an old one begins. What is kept, but no
- * record says was synced, is written once more: when a sync has failed, the system may show what is
- * not on the disk, and not write it again.
+ * there is no COMPLETE in it, those before it: from the position that the last COMPLETE names on,
+ * the state of the readers is known. Where something is not a record that belongs there, nothing
+ * had been written, or a crash came in between, or it is damaged. It is damage if a later segment
+ * exists, for a segment is synced before the next one is begun; or if a record DURABLE can be found
+ * anywhere behind it that says that more than that had been synced. Else it was never said to be
+ * stored: it is overwritten with zeros, as far as there are others, and synced before anything is
+ * appended, so that what lies behind the cut does not come back when new records happen to end
+ * where an old one begins. What is kept, but no record says was synced, is written once more. When
+ * a sync has failed, the system may show what is not on the disk, and not write it again: of zeros
+ * a mark tells, which is there until they have been synced.
  */
 #include "disk_impl.h"
 
@@ -193,10 +194,10 @@ uint64_t queue_impl_log_scan_next(const struct queue_impl_log_scan *scan,
 				  const struct queue_impl_log_record *record);
 
 /*
- * The first record behind one at a position, wherever it begins. 0; -ENOENT: there is none in the
- * segment; and as above.
+ * The first record that begins at a position or behind it, wherever that is. 0; -ENOENT: there is
+ * none in the segment; and as above.
  */
-int queue_impl_log_scan_find(struct queue_impl_log_scan *scan, uint64_t behind,
+int queue_impl_log_scan_find(struct queue_impl_log_scan *scan, uint64_t position,
 			     struct queue_impl_log_record *record);
 
 #endif

@@ -217,7 +217,7 @@ pass_damage(struct queue_log_reader *reader, struct queue_impl_log_scan *scan, u
 	    uint64_t *next)
 {
 	struct queue_impl_log_record record;
-	int rc = queue_impl_log_scan_find(scan, position, &record);
+	int rc = queue_impl_log_scan_find(scan, position + QUEUE_IMPL_LOG_RECORD, &record);
 
 	*next = rc == 0 ? record.position : scan->until;
 	if (rc < 0 && rc != -ENOENT)

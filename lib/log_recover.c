@@ -11,8 +11,6 @@
 #include <string.h>
 
 #define PIECE (UINT64_C(64) << 10)
-/* So much behind the cut is overwritten whatever is there. */
-#define SURELY (UINT64_C(1) << 20)
 #define GAP_MOST ((uint64_t)UINT32_MAX * 8)
 /* What comes behind the name of a file that is not used. */
 #define UNUSED ".unused"
@@ -30,7 +28,7 @@ struct recovery {
 	uint64_t complete_from; /* what the last COMPLETE says */
 	uint64_t gap_end;	/* where the last gap ends */
 	uint64_t messages_end;	/* where the last message ends */
-	uint64_t blank;		/* from here on the last segment has zeros only */
+	uint64_t blank;		/* from here on there is nothing in the last segment */
 	bool applies;		/* what is found of readers and half messages is taken for true */
 	bool is_complete;	/* a COMPLETE was found */
 };
@@ -360,11 +358,11 @@ static int
 is_claimed(struct recovery *recovery, uint64_t position)
 {
 	struct queue_impl_log_record record;
-	uint64_t behind = position;
+	uint64_t at = position;
 	int rc;
 
 	for (;;) {
-		rc = queue_impl_log_scan_find(&recovery->scan, behind, &record);
+		rc = queue_impl_log_scan_find(&recovery->scan, at, &record);
 		recovery->blank = recovery->scan.blank;
 		if (rc == -ENOENT)
 			return 0;
@@ -373,7 +371,7 @@ is_claimed(struct recovery *recovery, uint64_t position)
 		if (record.kind == QUEUE_IMPL_LOG_DURABLE &&
 		    record.position - (uint64_t)record.aux * 8 > position)
 			return 1;
-		behind = record.position;
+		at = record.position + QUEUE_IMPL_LOG_RECORD;
 	}
 }
 
@@ -422,34 +420,48 @@ write_again(struct recovery *recovery, uint64_t from, uint64_t to)
 	return rc;
 }
 
+static int
+write_zeros(const struct recovery *recovery, uint64_t from, uint64_t to)
+{
+	const struct queue_impl_disk *disk = recovery->log->disk;
+	static const unsigned char zeros[PIECE];
+	uint64_t n, offset;
+	int rc = 0;
+
+	for (; rc == 0 && from < to; from += n) {
+		offset = QUEUE_IMPL_LOG_HEADER + (from - recovery->scan.base);
+		/* Whole pages but for the first one. */
+		n = PIECE - offset % QUEUE_IMPL_LOG_PAGE;
+		if (n > to - from)
+			n = to - from;
+		rc = disk->write(disk->context, recovery->scan.file, zeros, n, offset);
+	}
+	return rc;
+}
+
 /*
- * From a position on the last segment is as if it had not been written. Zeros in front may be zeros
- * that an earlier recovery has not brought to the disk; further behind, where there are no others,
- * they are not written again.
+ * From a position on the last segment is as if it had not been written, durably so. When a sync has
+ * failed the system may show zeros that are not on the disk, and think that they are. So the last
+ * word of what is overwritten is a mark, which is no part of a record, and is cleared at the end:
+ * whoever finds it does all of that again.
  */
 static int
 cut(const struct recovery *recovery, uint64_t position)
 {
-	const struct queue_impl_log_scan *scan = &recovery->scan;
 	const struct queue_impl_disk *disk = recovery->log->disk;
-	static const unsigned char zeros[PIECE];
-	uint64_t end = position + SURELY, n;
-	int rc = 0;
+	const uint64_t mark = UINT64_MAX;
+	uint64_t last = recovery->blank - sizeof mark;
+	int file = recovery->scan.file, rc;
 
-	if (end < recovery->blank)
-		end = recovery->blank;
-	if (end > scan->end)
-		end = scan->end;
-	for (; rc == 0 && position < end; position += n) {
-		uint64_t offset = QUEUE_IMPL_LOG_HEADER + (position - scan->base);
-
-		/* Whole pages but for the first one. */
-		n = PIECE - offset % QUEUE_IMPL_LOG_PAGE;
-		if (n > end - position)
-			n = end - position;
-		rc = disk->write(disk->context, scan->file, zeros, n, offset);
-	}
-	return rc;
+	if (recovery->blank <= position)
+		return disk->sync(disk->context, file);
+	rc = disk->write(disk->context, file, &mark, sizeof mark,
+			 QUEUE_IMPL_LOG_HEADER + (last - recovery->scan.base));
+	if (rc == 0)
+		rc = write_zeros(recovery, position, last);
+	if (rc == 0)
+		rc = disk->sync(disk->context, file);
+	return rc < 0 ? rc : write_zeros(recovery, last, recovery->blank);
 }
 
 /* What a record says about readers and half messages. */
@@ -531,7 +543,7 @@ scan_segment(struct recovery *recovery, bool is_last, uint64_t *position)
 		if (rc != -EILSEQ)
 			return rc;
 		next = scan->end;
-		rc = queue_impl_log_scan_find(scan, at, &record);
+		rc = queue_impl_log_scan_find(scan, at + QUEUE_IMPL_LOG_RECORD, &record);
 		if (rc == 0)
 			next = record.position;
 		else if (rc != -ENOENT)
@@ -576,7 +588,7 @@ read_last(struct recovery *recovery, uint64_t *position)
 	log->first_end = last->end;
 	log->first_salt = last->salt;
 	recovery->claimed = recovery->messages_end = last->base;
-	recovery->blank = last->end;
+	recovery->blank = last->base;
 	if (rc == 0)
 		rc = scan_segment(recovery, true, position);
 	if (recovery->claimed < last->base)
@@ -598,8 +610,6 @@ settle_last(struct recovery *recovery, uint64_t position)
 		rc = write_again(recovery, recovery->claimed, position);
 	if (rc == 0)
 		rc = cut(recovery, position);
-	if (rc == 0)
-		rc = log->disk->sync(log->disk->context, log->file);
 	if (rc == 0)
 		rc = log->disk->sync_directory(log->disk->context, log->directory);
 	return rc;

@@ -289,17 +289,17 @@ static int
 is_claimed(struct look *look, uint64_t position)
 {
 	struct queue_impl_log_record record;
-	uint64_t behind = position;
+	uint64_t at = position;
 	int rc;
 
 	for (;;) {
-		rc = queue_impl_log_scan_find(&look->scan, behind, &record);
+		rc = queue_impl_log_scan_find(&look->scan, at, &record);
 		if (rc < 0)
 			return rc == -ENOENT ? 0 : rc;
 		if (record.kind == QUEUE_IMPL_LOG_DURABLE &&
 		    record.position - (uint64_t)record.aux * 8 > position)
 			return 1;
-		behind = record.position;
+		at = record.position + QUEUE_IMPL_LOG_RECORD;
 	}
 }
 
@@ -309,7 +309,7 @@ pass_damage(struct look *look, struct look_event *event)
 {
 	struct queue_impl_log_record record;
 	uint64_t at = look->at, next;
-	int rc = queue_impl_log_scan_find(&look->scan, at, &record);
+	int rc = queue_impl_log_scan_find(&look->scan, at + QUEUE_IMPL_LOG_RECORD, &record);
 
 	if (rc < 0 && rc != -ENOENT)
 		return rc;

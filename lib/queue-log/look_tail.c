@@ -90,7 +90,7 @@ look_at_tail(struct look *look, struct look_tail *tail)
 {
 	struct words seen = {.last = look->at};
 	struct queue_impl_log_record record;
-	uint64_t behind = look->at;
+	uint64_t at = look->at;
 	int rc;
 
 	*tail = (struct look_tail){0};
@@ -99,9 +99,9 @@ look_at_tail(struct look *look, struct look_tail *tail)
 	rc = look_at_rest(look, &seen);
 	if (rc < 0)
 		return rc;
-	while ((rc = queue_impl_log_scan_find(&look->scan, behind, &record)) == 0) {
+	while ((rc = queue_impl_log_scan_find(&look->scan, at, &record)) == 0) {
 		tail->records++;
-		behind = record.position;
+		at = record.position + QUEUE_IMPL_LOG_RECORD;
 	}
 	tail->length = seen.last - look->at;
 	/* A file that has not been used before is zero there. */
