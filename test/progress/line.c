@@ -270,6 +270,18 @@ settle_outcome(void)
 	}
 }
 
+/* What is left in the end came after all that anybody has popped. */
+static void
+go_on_for_all(unsigned self)
+{
+	unsigned from, i;
+
+	for (from = 0; from <= OTHERS; from++)
+		for (i = 0; i <= OTHERS; i++)
+			if (last[self][from] < last[i][from])
+				last[self][from] = last[i][from];
+}
+
 void
 line_judge(void)
 {
@@ -280,6 +292,7 @@ line_judge(void)
 	int rc;
 
 	settle_outcome();
+	go_on_for_all(VICTIM);
 	while ((rc = line->pop(&item)) == 0)
 		line_popped(VICTIM, item);
 	require(rc == (closes ? -EPIPE : -EAGAIN), "the last pop answers %d", rc);

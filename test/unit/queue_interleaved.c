@@ -151,6 +151,10 @@ push_happens(enum queue_policy policy, unsigned inside, unsigned n)
 	if (policy == QUEUE_DISCARD_OLDEST)
 		cr_assert(rc == 0 || rc == QUEUE_EVICTED || (rc == -EPIPE && stats.closed),
 			  "%d, others %s before operation %u", rc, others_calls, n);
+	/* An item is evicted from a full queue only, which is full again afterwards. */
+	if (policy == QUEUE_DISCARD_OLDEST && others_calls[strspn(others_calls, "P")] == '\0')
+		cr_assert_eq(stats.depth, next_item < CAPACITY ? next_item : CAPACITY,
+			     "others %s before operation %u", others_calls, n);
 	check_all(n);
 	cr_assert_eq(queue_destroy(queue), 0);
 	return happened;
