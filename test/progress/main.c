@@ -21,6 +21,8 @@
  */
 #include "stage.h"
 
+#include "../../lib/rseq_impl.h"
+
 #include <conveyor/clock.h>
 
 #include <errno.h>
@@ -792,11 +794,14 @@ print_verdict(const struct tally *tallies, size_t count)
 static void
 print_table(const struct tally *tallies, size_t count)
 {
-	size_t i;
+	size_t built_in, i;
 
 	printf("%-22s %20s %10s %7s\n", "stops that block others", "", "in rseq", "wrong");
 	for (i = 0; i < count; i++)
 		print_row(&tallies[i]);
+	(void)sequences(&built_in);
+	if (built_in > 0 && queue_impl_rseq_area() == 0)
+		printf("no restartable sequences on this system: nothing was stopped in one\n");
 }
 
 /* Of all calls and capacities of an object. */
