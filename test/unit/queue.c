@@ -1733,14 +1733,20 @@ Test(queue, a_deadline_in_the_past_makes_a_try_of_it)
 }
 
 /*
- * A clock, and a worker's question, that do in the middle of a wait what another thread might do:
- * push an item while the wake for an earlier one is on its way to this thread.
+ * Clocks, and a worker's question, that do in the middle of a wait what another thread might do:
+ * push an item, or make room for one, while the wake for an earlier one is on its way to this thread.
  */
+static void
+as_if_we_were_being_woken(struct queue_impl_event *event)
+{
+	event->word |= QUEUE_IMPL_EVENT_WAKING;
+	event->woken_at = queue_now() + QUEUE_SECOND;
+}
+
 static void
 push_as_if_we_were_being_woken(struct queue_bounded *queue)
 {
-	queue->not_empty.word |= QUEUE_IMPL_EVENT_WAKING;
-	queue->not_empty.woken_at = queue_now() + QUEUE_SECOND;
+	as_if_we_were_being_woken(&queue->not_empty);
 	EXPECT(queue_try_push(queue, item_of(7)) == 0);
 }
 
@@ -1776,6 +1782,46 @@ Test(queue, a_wait_that_times_out_hands_on_the_wake_that_was_meant_for_it, .time
 	cr_assert_eq(world.inside, 2);
 	cr_assert_eq(waiter_join(&other), 0);
 	cr_assert_eq(other.item, item_of(7));
+	cr_assert_eq(queue_destroy(queue), 0);
+}
+
+static uint64_t
+popping_clock(void *context)
+{
+	struct world *world = context;
+	void *item;
+
+	/* As above. */
+	if (queue_impl_load_acq(&world->now) == 0 && world->inside == 1 &&
+	    queue_impl_load_acq(&world->queue->not_full.word) >= 2 * QUEUE_IMPL_EVENT_ONE) {
+		world->inside = 2;
+		as_if_we_were_being_woken(&world->queue->not_full);
+		EXPECT(queue_try_pop(world->queue, &item) == 0);
+		queue_impl_store_rel(&world->now, 1000);
+	}
+	return queue_impl_load_acq(&world->now);
+}
+
+/* Room for one, of two. */
+Test(queue, a_push_that_times_out_hands_on_the_wake_that_was_meant_for_it, .timeout = 60)
+{
+	struct world world = {0};
+	struct queue_options options = options_for(&world, QUEUE_BLOCK, 2);
+	struct waiter other = {.item = item_of(8)};
+	struct queue_bounded *queue;
+	void *item;
+
+	options.clock = popping_clock;
+	queue = create(&world, &options);
+	fill(queue, 1, 2);
+	waiter_start(&other, queue, call_push);
+	await_sleeps(queue, 1);
+	world.inside = 1;
+	cr_assert_eq(queue_push_until(queue, item_of(9), 1000), -ETIMEDOUT);
+	cr_assert_eq(world.inside, 2);
+	cr_assert_eq(waiter_join(&other), 0);
+	cr_assert(queue_pop(queue, &item) == 0 && item == item_of(2));
+	cr_assert(queue_pop(queue, &item) == 0 && item == item_of(8));
 	cr_assert_eq(queue_destroy(queue), 0);
 }
 
