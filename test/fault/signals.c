@@ -5,7 +5,7 @@
  * the C library's; a tenth for those that differ from another in a detail. The wait neither ends
  * early nor misses what it waits for.
  *
- * Fewer in an emulator, and under ThreadSanitizer, which delivers signals when it sees fit.
+ * A hundredth where Criterion does not run: in an emulator, and with a sanitizer.
  */
 /* LIBS: -Wl,--wrap=syscall */
 #include "fault.h"

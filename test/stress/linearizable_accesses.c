@@ -6,5 +6,6 @@
  */
 /* ARGS: --subject ring */
 /* ARGS: --subject queue */
+/* ARGS: --subject any --operations 200 */
 /* ARGS: --subject vyukov --expect false-empty */
 #include "linearizable.c"
