@@ -289,7 +289,7 @@ static int
 is_claimed(struct look *look, uint64_t position)
 {
 	struct queue_impl_log_record record;
-	uint64_t at = position;
+	uint64_t at = position + QUEUE_IMPL_LOG_RECORD;
 	int rc;
 
 	for (;;) {

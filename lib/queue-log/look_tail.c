@@ -90,7 +90,7 @@ look_at_tail(struct look *look, struct look_tail *tail)
 {
 	struct words seen = {.last = look->at};
 	struct queue_impl_log_record record;
-	uint64_t at = look->at;
+	uint64_t at = look->at + QUEUE_IMPL_LOG_RECORD;
 	int rc;
 
 	*tail = (struct look_tail){0};
