@@ -1393,24 +1393,42 @@ Test(log, what_is_cut_off_does_not_come_back_though_the_sync_failed)
 	expect_cut(disk, end, NEWER);
 }
 
-/* A record of a large batch is there, and nothing in front of it. */
-Test(log, what_lies_far_behind_the_end_does_not_come_back_though_the_sync_failed)
+/* A torn log whose opening fails at the nth of these operations, if there are so many. */
+static bool
+fails_and_is_cut_by_the_next(const struct queue_log_options *options, uint64_t offset, char what,
+			     int64_t nth)
 {
-	const uint64_t far = 3 << 20;
-	const struct queue_log_options large = {.segment_size = 4 << 20, .staging_size = 4 << 20};
 	static const unsigned char zeros[QUEUE_IMPL_LOG_RECORD + 8];
 	unsigned char bytes[sizeof zeros];
 	uint64_t end;
-	struct disk *disk = make_torn(&large, &end, far);
+	struct disk *disk = make_torn(options, &end, offset);
 	struct queue_log *log = NULL;
+	int failed;
 
-	disk_fail(disk, 's', 0, false, EIO);
-	cr_assert_eq(queue_impl_log_open(&log, "log", &large, disk_table(disk)), -EIO);
-	log = crash(&disk, open_log(disk, &large));
-	disk_read(disk, FIRST, bytes, sizeof bytes, QUEUE_IMPL_LOG_HEADER + end + far);
-	cr_assert_eq(memcmp(bytes, zeros, sizeof bytes), 0);
+	disk_fail(disk, what, nth, false, EIO);
+	failed = queue_impl_log_open(&log, "log", options, disk_table(disk));
+	disk_fail(disk, what, -1, false, 0);
+	cr_assert(failed == 0 || failed == -EIO, "%c %d: %d", what, (int)nth, failed);
+	cr_assert_eq(queue_log_close(log), 0);
+	log = crash(&disk, open_log(disk, options));
+	disk_read(disk, FIRST, bytes, sizeof bytes, QUEUE_IMPL_LOG_HEADER + end + offset);
+	cr_assert_eq(memcmp(bytes, zeros, sizeof bytes), 0, "%c %d", what, (int)nth);
 	cr_assert_eq(queue_log_close(log), 0);
 	disk_free(disk);
+	return failed != 0;
+}
+
+Test(log, what_is_cut_off_does_not_come_back_wherever_that_failed)
+{
+	/* Of a large batch a record is there, and nothing in front of it. */
+	const struct queue_log_options large = {.segment_size = 4 << 20, .staging_size = 4 << 20};
+	int64_t nth;
+
+	for (nth = 0; fails_and_is_cut_by_the_next(&small, NEWER, 'w', nth); nth++)
+		continue;
+	cr_assert_geq(nth, 3);
+	cr_assert(fails_and_is_cut_by_the_next(&large, 3 << 20, 'w', 1));
+	cr_assert(fails_and_is_cut_by_the_next(&large, 3 << 20, 's', 0));
 }
 
 Test(log, a_dead_letter_is_durable_before_it_is_done_with)
