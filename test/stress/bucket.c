@@ -20,7 +20,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "stress.h"
@@ -308,34 +307,35 @@ feed_round(struct stress_random *random)
 	stress_check(queue_token_feed_destroy(feed) == 0, "destroy");
 }
 
+enum {
+	STILL,
+	MOVING,
+	SETS
+};
+
 int
 main(int argc, char **argv)
 {
-	const char *mode = "still";
+	uint64_t mode = STILL;
 	const struct stress_option options[] = {
-		{"mode", NULL, &mode, "still, moving, sets or feed (still)"},
-		{"threads", &threads, NULL, "takers (4)"},
-		{NULL, NULL, NULL, NULL},
+		{"mode", &mode, "what they do",
+		 .words = STRESS_WORDS("still", "moving", "sets", "feed")},
+		{"threads", &threads, "takers", .least = 1, .most = THREADS_MAX},
+		{.name = NULL},
 	};
 	struct stress_random random;
 
 	stress_begin(argc, argv, options);
-	if (threads < 1 || threads > THREADS_MAX) {
-		fprintf(stderr, "threads: 1 to %d\n", THREADS_MAX);
-		return 2;
-	}
 	random = stress_random_init(0);
 	while (stress_time_is_left()) {
-		if (strcmp(mode, "still") == 0)
+		if (mode == STILL)
 			still_round();
-		else if (strcmp(mode, "moving") == 0)
+		else if (mode == MOVING)
 			moving_round(&random);
-		else if (strcmp(mode, "sets") == 0)
+		else if (mode == SETS)
 			sets_round();
-		else if (strcmp(mode, "feed") == 0)
-			feed_round(&random);
 		else
-			return 2;
+			feed_round(&random);
 	}
 	return stress_end();
 }

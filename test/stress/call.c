@@ -67,7 +67,7 @@ struct caller {
 #define IN_HAND UINT64_C(1)
 
 static uint64_t callers_number = 2, workers_number = 2, capacity = 4;
-static const char *wait_name = "any";
+static uint64_t how_to_wait = 1; /* 0: by descriptors only */
 static struct queue_bounded *requests;
 static struct caller callers[CALLERS_MAX];
 static struct stress_gate gate;
@@ -341,7 +341,7 @@ call_once(struct caller *caller, struct outcome *outcome)
 {
 	struct request *request = malloc(sizeof *request);
 	struct queue_call_options options = {.release = free_request, .context = request};
-	bool by_descriptor = strcmp(wait_name, "descriptor") == 0;
+	bool by_descriptor = how_to_wait == 0;
 	uint64_t kind = by_descriptor ? 6 + stress_random_below(&dice, 2)
 				      : stress_random_below(&dice, 8);
 	int rc;
@@ -464,20 +464,16 @@ int
 main(int argc, char **argv)
 {
 	const struct stress_option options[] = {
-		{"callers", &callers_number, NULL, "threads that call, up to 64"},
-		{"workers", &workers_number, NULL, "threads that answer, up to 64"},
-		{"capacity", &capacity, NULL, "requests that the queue between them holds"},
-		{"wait", NULL, &wait_name, "descriptor, or any"},
-		{NULL, NULL, NULL, NULL},
+		{"callers", &callers_number, "threads that call", .least = 1, .most = CALLERS_MAX},
+		{"workers", &workers_number, "threads that answer", .least = 1,
+		 .most = CALLERS_MAX},
+		{"capacity", &capacity, "requests that the queue between them holds", .least = 1,
+		 .most = STRESS_CAPACITY_MAX},
+		{"wait", &how_to_wait, "how they wait", .words = STRESS_WORDS("descriptor", "any")},
+		{.name = NULL},
 	};
 
 	stress_begin(argc, argv, options);
-	if (strcmp(wait_name, "any") != 0 && strcmp(wait_name, "descriptor") != 0) {
-		fprintf(stderr, "no such wait: %s\n", wait_name);
-		return 2;
-	}
-	stress_check(callers_number - 1 < CALLERS_MAX && workers_number - 1 < CALLERS_MAX,
-		     "from 1 to %d", CALLERS_MAX);
 	while (stress_time_is_left())
 		one_round();
 	printf("%" PRIu64 " replied, %" PRIu64 " given up, %" PRIu64 " refused\n", replied,

@@ -33,8 +33,6 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <sched.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -58,12 +56,7 @@ enum wait {
 	WAITS
 };
 
-static const char *const through_names[] = {"queue", "topic"};
-static const char *const wait_names[] = {"poll", "level", "edge", "shared-level", "shared-edge"};
-static const char *const policy_names[] = {"abort", "block", "caller-runs", "discard",
-					   "discard-oldest"};
-
-#define POLICIES 5
+#define POLICIES 5 /* all but QUEUE_SPILL */
 
 /* Tags; the subscription asks for the first. */
 #define WANTED 1
@@ -105,7 +98,7 @@ struct party {
 };
 
 static uint64_t given_capacity, given_producers, given_consumers;
-static int given_wait = -1, given_policy = -1, given_through;
+static uint64_t given_wait = WAITS, given_policy = POLICIES, given_through = QUEUE;
 
 /* ---- Messages ------------------------------------------------------------------------------- */
 
@@ -492,18 +485,17 @@ play_round(uint64_t number)
 	uint32_t i;
 
 	options.capacity = given_capacity ? given_capacity : capacities[number % 3];
-	options.policy = given_policy < 0 ? (enum queue_policy)(number % POLICIES)
-					  : (enum queue_policy)given_policy;
+	options.policy =
+		(enum queue_policy)(given_policy == POLICIES ? number % POLICIES : given_policy);
 	if (stress_one_in(&random, 4))
 		options.deadline_of = deadline_of;
-	if (given_through < 0 ? stress_one_in(&random, 2) : given_through == TOPIC) {
+	if (stress_choose(&random, given_through, THROUGHS) == TOPIC) {
 		stress_check(queue_topic_create(&round.topic, NULL) == 0, "create");
 		/* There it is its consumer who runs a message. */
 		if (options.policy == QUEUE_CALLER_RUNS)
 			options.policy = QUEUE_BLOCK;
 	}
-	round.wait = given_wait < 0 ? (enum wait)stress_random_below(&random, WAITS)
-				    : (enum wait)given_wait;
+	round.wait = (enum wait)stress_choose(&random, given_wait, WAITS);
 	round.producers = given_producers ? (uint32_t)given_producers
 					  : 1 + (uint32_t)stress_random_below(&random, 4);
 	round.consumers = given_consumers ? (uint32_t)given_consumers
@@ -550,40 +542,28 @@ play_round(uint64_t number)
 	end(&round);
 }
 
-/* Its place in the list; -1 for "any", -2 when it is not there. */
-static int
-place_of(const char *name, const char *const *names, int n)
-{
-	for (int i = 0; i < n; i++)
-		if (strcmp(names[i], name) == 0)
-			return i;
-	return strcmp(name, "any") == 0 ? -1 : -2;
-}
-
 int
 main(int argc, char **argv)
 {
-	const char *through_name = "queue", *wait_name = "any", *policy_name = "any";
 	const struct stress_option options[] = {
-		{"through", NULL, &through_name, "queue, topic or any"},
-		{"wait", NULL, &wait_name, "poll, level, edge, shared-level, shared-edge or any"},
-		{"policy", NULL, &policy_name, "abort, block, caller-runs, ..., or any"},
-		{"producers", &given_producers, NULL, "threads that push, up to 16 (0: any)"},
-		{"consumers", &given_consumers, NULL, "threads that pop, up to 16 (0: any)"},
-		{"capacity", &given_capacity, NULL, "items the queue holds (0: any)"},
-		{NULL, NULL, NULL, NULL},
+		{"through", &given_through, "what items go through",
+		 .words = STRESS_WORDS("queue", "topic", "any")},
+		{"wait", &given_wait, "how consumers wait",
+		 .words = STRESS_WORDS("poll", "level", "edge", "shared-level", "shared-edge",
+				       "any")},
+		{"policy", &given_policy, "when it is full",
+		 .words = STRESS_WORDS("abort", "block", "caller-runs", "discard", "discard-oldest",
+				       "any")},
+		{"producers", &given_producers, "threads that push, 0 for any",
+		 .most = THREADS_MAX},
+		{"consumers", &given_consumers, "threads that pop, 0 for any", .most = THREADS_MAX},
+		{"capacity", &given_capacity, "items the queue holds, 0 for any",
+		 .most = STRESS_CAPACITY_MAX},
+		{.name = NULL},
 	};
 	uint64_t number = 0;
 
 	stress_begin(argc, argv, options);
-	given_through = place_of(through_name, through_names, THROUGHS);
-	given_wait = place_of(wait_name, wait_names, WAITS);
-	given_policy = place_of(policy_name, policy_names, POLICIES);
-	if (given_through < -1 || given_wait < -1 || given_policy < -1 ||
-	    given_producers > THREADS_MAX || given_consumers > THREADS_MAX) {
-		fprintf(stderr, "no such wait or policy, or too many threads\n");
-		return 2;
-	}
 	while (stress_time_is_left())
 		play_round(number++);
 	return stress_end();

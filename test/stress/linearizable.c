@@ -46,9 +46,9 @@
 #define MOST_THREADS 8 /* a side */
 #define MOST_WORKERS (2 * MOST_THREADS)
 #define MOST_BATCH 100 /* more than the ring moves an end by at once */
-#define MOST_CAPACITY (1 << 20)
 #define MOST_OPERATIONS (UINT32_MAX / 2)
 #define ANY_BATCH 200
+#define ANY_SIGNALS 2
 #define EXPECT_BOUND (60 * QUEUE_SECOND)
 
 enum subject {
@@ -58,10 +58,23 @@ enum subject {
 	ANY
 };
 
+/* What the options say; of a role the number is its flags. "any" stands for all before it. */
+static const char *const subjects[] = {"ring", "queue", "vyukov", "any", NULL};
+static const char *const roles[] = {"mpmc", "spmc", "mpsc", "spsc", "any", NULL};
+static const char *const clocks[] = {"counter", "time", "any", NULL};
+static const char *const closes[] = {"never", "end", "middle", "twice", "any", NULL};
+
+#define ANY_ROLE 4
+#define ANY_CLOCK 2
+#define ANY_CLOSE 4
+
+/* What can be wrong with a call that was refused. */
+static const char *const expectations[] = {"nothing", "false-empty", "false-full", NULL};
+
 static uint64_t option_producers, option_consumers, option_capacity,
-	option_operations = 20000, option_batch = ANY_BATCH, option_signals = 2;
-static const char *option_subject = "any", *option_role = "any", *option_clock = "any",
-		  *option_close = "any", *option_expect, *option_help;
+	option_operations = 20000, option_batch = ANY_BATCH, option_signals = ANY_SIGNALS,
+	option_subject = ANY, option_role = ANY_ROLE, option_clock = ANY_CLOCK,
+	option_close = ANY_CLOSE, option_expect;
 
 struct worker {
 	unsigned index;
@@ -402,38 +415,6 @@ one_of(struct stress_random *random, const uint64_t *values, size_t n)
 	return values[stress_random_below(random, n)];
 }
 
-static const char *const subjects[] = {"ring", "queue", "vyukov", "any"};
-static const char *const roles[] = {"mpmc", "spmc", "mpsc", "spsc", "any"};
-static const char *const clocks[] = {"counter", "time", "any"};
-static const char *const closes[] = {"never", "end", "middle", "twice", "any"};
-
-/* What can be wrong with a call that was refused. */
-static const char *const expectations[] = {"false-empty", "false-full"};
-
-/* Which of the names; `n` if it is none of them. */
-static unsigned
-number_of(const char *name, const char *const *names, unsigned n)
-{
-	unsigned i;
-
-	for (i = 0; i < n && strcmp(name, names[i]) != 0; i++)
-		continue;
-	return i;
-}
-
-#define NUMBER_OF(name, names) number_of(name, names, sizeof(names) / sizeof *(names))
-
-/* The last name stands for all of them. */
-#define CHOOSE(random, name, names) choose(random, name, names, sizeof(names) / sizeof *(names))
-
-static unsigned
-choose(struct stress_random *random, const char *name, const char *const *names, unsigned n)
-{
-	unsigned number = number_of(name, names, n);
-
-	return number < n - 1 ? number : (unsigned)stress_random_below(random, n - 1);
-}
-
 static unsigned
 choose_threads(struct stress_random *random, uint64_t option, bool single)
 {
@@ -464,11 +445,12 @@ choose_trial(struct stress_random *random)
 	static const uint64_t batches[] = {0, 10, 50, 100}, means[] = {0, 20, 200, 2000, 20000};
 	static const enum queue_policy policies[] = {QUEUE_ABORT, QUEUE_BLOCK,
 						     QUEUE_DISCARD_OLDEST};
-	unsigned subject = NUMBER_OF(option_subject, subjects);
 
-	trial.subject = subject == ANY ? (enum subject)stress_random_below(random, 2)
-				       : (enum subject)subject;
-	trial.flags = trial.subject == VYUKOV ? 0 : CHOOSE(random, option_role, roles);
+	trial.subject = option_subject == ANY ? (enum subject)stress_random_below(random, 2)
+					      : (enum subject)option_subject;
+	trial.flags = trial.subject == VYUKOV
+			      ? 0
+			      : (unsigned)stress_choose(random, option_role, ANY_ROLE);
 	trial.producers =
 		choose_threads(random, option_producers, trial.flags & QUEUE_SINGLE_PRODUCER);
 	trial.consumers =
@@ -480,10 +462,10 @@ choose_trial(struct stress_random *random)
 	/* Evicting is popping. */
 	trial.policy =
 		policies[stress_random_below(random, trial.flags & QUEUE_SINGLE_CONSUMER ? 2 : 3)];
-	trial.counts = CHOOSE(random, option_clock, clocks) == 0 || !time_is_one;
+	trial.counts = stress_choose(random, option_clock, ANY_CLOCK) == 0 || !time_is_one;
 	trial.mean = one_of(random, means, 5);
-	trial.signals = option_signals <= 1 ? option_signals != 0 : stress_one_in(random, 2);
-	choose_closers(random, CHOOSE(random, option_close, closes));
+	trial.signals = stress_choose(random, option_signals, ANY_SIGNALS) != 0;
+	choose_closers(random, (unsigned)stress_choose(random, option_close, ANY_CLOSE));
 	if (trial.subject == VYUKOV) {
 		trial.batch = 0;
 		trial.closes = false;
@@ -563,9 +545,8 @@ check_trial(void)
 	}
 	if (option_expect) {
 		sum -= report.found[HISTORY_FALSE_EMPTY] + report.found[HISTORY_FALSE_FULL];
-		for (int i = 0; i < HISTORY_VIOLATIONS; i++)
-			if (strcmp(option_expect, history_name((enum history_violation)i)) == 0)
-				expected = report.found[i];
+		expected =
+			report.found[option_expect == 1 ? HISTORY_FALSE_EMPTY : HISTORY_FALSE_FULL];
 	}
 	if (sum > 0)
 		history_print(parts, workers + 1, &report);
@@ -608,147 +589,51 @@ run_round(struct stress_random *random)
 	return check_trial();
 }
 
-/* ---- Arguments ------------------------------------------------------------------------------ */
-
-/* What an option may be: one of some names, a number in a range or another one, or seconds. */
-static const struct values {
-	const char *option;
-	const char *const *names;
-	unsigned n;
-	uint64_t least, most, also; /* most is 0: seconds */
-} all_values[] = {
-#define NAMES(names) names, sizeof(names) / sizeof *(names), 0, 0, 0
-#define NUMBERS(least, most, also) NULL, 0, least, most, also
-	{"--subject", NAMES(subjects)},
-	{"--role", NAMES(roles)},
-	{"--producers", NUMBERS(0, MOST_THREADS, 0)},
-	{"--consumers", NUMBERS(0, MOST_THREADS, 0)},
-	{"--capacity", NUMBERS(0, MOST_CAPACITY, 0)},
-	{"--operations", NUMBERS(MOST_WORKERS, MOST_OPERATIONS, MOST_WORKERS)},
-	{"--batch", NUMBERS(0, 100, ANY_BATCH)},
-	{"--clock", NAMES(clocks)},
-	{"--close", NAMES(closes)},
-	{"--signals", NUMBERS(0, 2, 0)},
-	{"--expect", NAMES(expectations)},
-	{"--seed", NUMBERS(0, UINT64_MAX, 0)},
-	{"--seconds", NUMBERS(0, 0, 0)},
-};
-
-static _Noreturn void
-refuse(const char *option, const char *value, const struct values *allowed)
-{
-	fprintf(stderr, "%s: %s is \"%s\"; it must be ", program_invocation_short_name, option,
-		value);
-	if (allowed->names) {
-		fprintf(stderr, "one of");
-		for (unsigned i = 0; i < allowed->n; i++)
-			fprintf(stderr, " %s", allowed->names[i]);
-	} else if (allowed->most == 0) {
-		fprintf(stderr, "a number of seconds");
-	} else {
-		fprintf(stderr, "a number from %" PRIu64 " to %" PRIu64, allowed->least,
-			allowed->most);
-		if (allowed->also > allowed->most)
-			fprintf(stderr, ", or %" PRIu64, allowed->also);
-	}
-	fprintf(stderr, "\n");
-	exit(2);
-}
-
-static bool
-is_allowed(const char *value, const struct values *allowed)
-{
-	uint64_t number;
-	double seconds;
-	char *end;
-
-	if (allowed->names)
-		return number_of(value, allowed->names, allowed->n) < allowed->n;
-	if (allowed->most == 0) {
-		seconds = strtod(value, &end);
-		return end != value && !*end && seconds >= 0 && seconds < 1e9;
-	}
-	errno = 0;
-	number = strtoull(value, &end, 0);
-	if (errno || *end || *value < '0' || *value > '9')
-		return false;
-	return (number >= allowed->least && number <= allowed->most) || number == allowed->also;
-}
-
-static const struct values *
-values_of(const char *option)
-{
-	for (size_t i = 0; i < sizeof all_values / sizeof *all_values; i++)
-		if (strcmp(option, all_values[i].option) == 0)
-			return &all_values[i];
-	fprintf(stderr, "%s: there is no option \"%s\"; --help says which there are\n",
-		program_invocation_short_name, option);
-	exit(2);
-}
-
-/* Before stress_begin, which reads them, and does not know what they mean. */
-static void
-check_arguments(char **argv)
-{
-	for (argv++; *argv && strcmp(*argv, "--help") != 0; argv += 2) {
-		const struct values *allowed = values_of(*argv);
-
-		if (!argv[1]) {
-			fprintf(stderr, "%s: a value must follow %s\n",
-				program_invocation_short_name, *argv);
-			exit(2);
-		}
-		if (!is_allowed(argv[1], allowed))
-			refuse(*argv, argv[1], allowed);
-	}
-}
-
 int
 main(int argc, char **argv)
 {
 	const struct stress_option options[] = {
-		{"subject", NULL, &option_subject,
-		 "ring, queue, vyukov, or any of the first two (any)"},
-		{"role", NULL, &option_role, "mpmc, spmc, mpsc, spsc or any (any)"},
-		{"producers", &option_producers, NULL, "1 to 8; 0: any (0)"},
-		{"consumers", &option_consumers, NULL, "1 to 8; 0: any (0)"},
-		{"capacity", &option_capacity, NULL,
-		 "1 to 1048576, of vyukov 2, 4, 8 and so on; 0: 1, 2, 3, 7 or 64 (0)"},
-		{"operations", &option_operations, NULL,
-		 "in a round, about, 16 to 2147483647 (20000)"},
-		{"batch", &option_batch, NULL, "percent of bulk calls, 0 to 100; 200: any (200)"},
-		{"clock", NULL, &option_clock, "counter, time or any (any)"},
-		{"close", NULL, &option_close, "never, end, middle, twice or any (any)"},
-		{"signals", &option_signals, NULL, "1: with, 0: without, 2: either (2)"},
-		{"expect", NULL, &option_expect,
-		 "a violation that must be found: false-empty or false-full (none)"},
-		{"help", NULL, &option_help, "this text"},
-		{NULL, NULL, NULL, NULL},
+		{"subject", &option_subject, "what is used; any is one of the first two",
+		 .words = subjects},
+		{"role", &option_role, "who pushes and who pops", .words = roles},
+		{"producers", &option_producers, "threads that push, 0 for any",
+		 .most = MOST_THREADS},
+		{"consumers", &option_consumers, "threads that pop, 0 for any",
+		 .most = MOST_THREADS},
+		{"capacity", &option_capacity,
+		 "of vyukov 2, 4, 8 and so on, 0 for 1, 2, 3, 7 or 64",
+		 .most = STRESS_CAPACITY_MAX},
+		{"operations", &option_operations, "in a round, about", .least = MOST_WORKERS,
+		 .most = MOST_OPERATIONS},
+		{"batch", &option_batch, "percent of bulk calls, above 100 for any",
+		 .most = ANY_BATCH},
+		{"clock", &option_clock, "what the time is", .words = clocks},
+		{"close", &option_close, "when it is closed", .words = closes},
+		{"signals", &option_signals, "1 for with, 0 for without, 2 for either",
+		 .most = ANY_SIGNALS},
+		{"expect", &option_expect, "a violation that must be found", .words = expectations},
+		{.name = NULL},
 	};
 	uint64_t began = queue_now();
 	struct stress_random random;
 	size_t expected = 0;
 
-	check_arguments(argv);
 	stress_begin(argc, argv, options);
-	if (strcmp(option_subject, "vyukov") == 0 &&
-	    (option_capacity == 1 || (option_capacity & (option_capacity - 1)) != 0)) {
-		fprintf(stderr,
-			"%s: --capacity is \"%" PRIu64
-			"\"; of vyukov it must be 2, 4, 8 and so on\n",
-			program_invocation_short_name, option_capacity);
-		return 2;
-	}
+	if (option_subject == VYUKOV &&
+	    (option_capacity == 1 || (option_capacity & (option_capacity - 1)) != 0))
+		stress_refuse("--capacity is \"%" PRIu64
+			      "\"; of vyukov it must be 2, 4, 8 and so on",
+			      option_capacity);
 	time_is_one = clocks_agree();
 	random = stress_random_init(0);
 	while (stress_time_is_left() ||
 	       (option_expect && expected == 0 && queue_now() - began < EXPECT_BOUND))
 		expected += run_round(&random);
-	stress_check(!option_expect || expected > 0, "there is no %s", option_expect);
+	stress_check(!option_expect || expected > 0, "there is no %s", expectations[option_expect]);
 	printf("%" PRIu64 " operations, %" PRIu64 " of them refused", operations_checked,
 	       refusals_checked);
 	if (option_expect)
-		printf(", %zu times %s", expected, option_expect);
+		printf(", %zu times %s", expected, expectations[option_expect]);
 	printf("\n%" PRIu64 " points, %" PRIu64 " stops, %" PRIu64 " interruptions%s\n",
 	       preemptions.points, preemptions.stops, preemptions.interruptions,
 	       time_is_one ? "" : "; threads do not agree on the time");

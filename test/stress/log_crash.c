@@ -613,27 +613,26 @@ one_round(uint64_t stream)
 int
 main(int argc, char **argv)
 {
-	const char *segments = "small";
+	uint64_t are_large = 0;
 	const struct stress_option options[] = {
-		{"operations", &operations, NULL, "of the thread, in a round (2000)"},
-		{"losses", &losses, NULL, "disks for each operation and way of losing (1)"},
-		{"segments", NULL, &segments, "small or large files (small)"},
-		{NULL, NULL, NULL, NULL},
+		{"operations", &operations, "of the thread, in a round", .least = 1,
+		 .most = MESSAGES / 2},
+		{"losses", &losses, "disks for each operation and way of losing", .least = 1,
+		 .most = 100},
+		{"segments", &are_large, "how large files are",
+		 .words = STRESS_WORDS("small", "large")},
+		{.name = NULL},
 	};
 	uint64_t stream = 0;
 
 	stress_begin(argc, argv, options);
-	if (operations < 1 || operations > MESSAGES / 2) {
-		fprintf(stderr, "operations: 1 to %d\n", MESSAGES / 2);
-		return 2;
-	}
 #if defined QUEUE_IMPL_TSAN
 	/* Each disk takes thirty times as long. */
 	operations = (operations + 15) / 16;
 #elif defined __SANITIZE_ADDRESS__
 	operations = (operations + 3) / 4;
 #endif
-	if (strcmp(segments, "large") == 0)
+	if (are_large)
 		segment_size = LARGE;
 	while (stress_time_is_left())
 		one_round(stream++);

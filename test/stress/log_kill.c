@@ -57,8 +57,7 @@ struct content {
 
 static struct notes *notes;
 static char directory[256], log_directory[264];
-static bool cuts_power;
-static enum queue_log_sync sync_mode = QUEUE_LOG_BATCH;
+static uint64_t cuts_power, sync_mode = QUEUE_LOG_BATCH;
 static struct queue_log *queue_log;
 static struct queue_log_reader *reader;
 static uint64_t kills;
@@ -75,7 +74,7 @@ static int
 open_all(void)
 {
 	const struct queue_log_options options = {
-		.sync = sync_mode,
+		.sync = (enum queue_log_sync)sync_mode,
 		.interval = sync_mode == QUEUE_LOG_INTERVAL ? QUEUE_MILLISECOND : 0,
 		.segment_size = SEGMENT,
 		.staging_size = SEGMENT,
@@ -281,39 +280,22 @@ remove_directory(void)
 int
 main(int argc, char **argv)
 {
-	const char *sync_name = "batch", *end_name = "kill", *parent = getenv("TMPDIR"), *why;
+	const char *parent = getenv("TMPDIR"), *why;
 	uint64_t rounds = 200;
 	const struct stress_option options[] = {
-		{"rounds", &rounds, NULL, "kills, at least (200)"},
-		{"sync", NULL, &sync_name, "batch, each, interval or none (batch)"},
-		{"end", NULL, &end_name, "kill or power (kill)"},
-		{NULL, NULL, NULL, NULL},
+		{"rounds", &rounds, "kills, at least", .most = 1000000},
+		{"sync", &sync_mode, "when it is stored",
+		 .words = STRESS_WORDS("batch", "each", "interval", "none")},
+		{"end", &cuts_power, "how it ends", .words = STRESS_WORDS("kill", "power")},
+		{.name = NULL},
 	};
-	static const char *const names[] = {"batch", "each", "interval", "none"};
 	struct stress_random random;
-	int mode = 0;
 
 	stress_begin(argc, argv, options);
-	while (mode < 4 && strcmp(sync_name, names[mode]) != 0)
-		mode++;
-	if (mode == 4) {
-		fprintf(stderr,
-			"log_kill: --sync is \"%s\"; it can be batch, each, interval or "
-			"none\n",
-			sync_name);
-		return 2;
-	}
-	sync_mode = (enum queue_log_sync)mode;
-	cuts_power = strcmp(end_name, "power") == 0;
-	if (!cuts_power && strcmp(end_name, "kill") != 0) {
-		fprintf(stderr, "log_kill: --end is \"%s\"; it can be kill or power\n", end_name);
-		return 2;
-	}
 	/* What append says with the others is not that it will be there after that. */
-	if (cuts_power && sync_mode != QUEUE_LOG_BATCH && sync_mode != QUEUE_LOG_EACH) {
-		fprintf(stderr, "log_kill: with --end power, --sync can be batch or each\n");
-		return 2;
-	}
+	if (cuts_power && sync_mode != QUEUE_LOG_BATCH && sync_mode != QUEUE_LOG_EACH)
+		stress_refuse("--sync is \"%s\"; with --end power it must be one of batch each",
+			      sync_mode == QUEUE_LOG_NONE ? "none" : "interval");
 	random = stress_random_init(0);
 	(void)snprintf(directory, sizeof directory, "%s/conveyor-log.XXXXXX",
 		       parent && *parent ? parent : "/tmp");

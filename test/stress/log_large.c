@@ -207,17 +207,12 @@ int
 main(int argc, char **argv)
 {
 	const struct stress_option options[] = {
-		{"megabytes", &megabytes, NULL, "of messages (4)"},
-		{NULL, NULL, NULL, NULL},
+		{"megabytes", &megabytes, "of messages", .least = 1, .most = 1 << 20},
+		{.name = NULL},
 	};
 	const char *parent = getenv("TMPDIR");
 
 	stress_begin(argc, argv, options);
-	if (megabytes < 1 || megabytes > 1 << 20) {
-		fprintf(stderr, "log_large: --megabytes is %" PRIu64 "; it can be 1 to %d\n",
-			megabytes, 1 << 20);
-		return 2;
-	}
 	segment = megabytes < 256 ? SMALL : USUAL;
 	wanted = (megabytes << 20) / LENGTH;
 	(void)snprintf(directory, sizeof directory, "%s/conveyor-log.XXXXXX",

@@ -326,16 +326,16 @@ int
 main(int argc, char **argv)
 {
 	const struct stress_option options[] = {
-		{"producers", &producers_number, NULL, "threads that push, up to 16"},
-		{"workers", &workers_max, NULL, "the most workers"},
-		{"capacity", &capacity, NULL, "items the queue holds"},
-		{NULL, NULL, NULL, NULL},
+		{"producers", &producers_number, "threads that push", .least = 1,
+		 .most = PRODUCERS_MAX},
+		{"workers", &workers_max, "the most workers", .least = 1,
+		 .most = QUEUE_POOL_WORKERS_MAX},
+		{"capacity", &capacity, "items the queue holds", .least = 1,
+		 .most = STRESS_CAPACITY_MAX},
+		{.name = NULL},
 	};
 
 	stress_begin(argc, argv, options);
-	stress_check(producers_number - 1 < PRODUCERS_MAX, "from 1 to %d", PRODUCERS_MAX);
-	stress_check(workers_max - 1 < QUEUE_POOL_WORKERS_MAX, "from 1 to %d",
-		     QUEUE_POOL_WORKERS_MAX);
 	while (stress_time_is_left())
 		one_round();
 	return stress_end();

@@ -25,7 +25,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #define THREADS_MAX 16
@@ -353,19 +352,7 @@ observe(void *argument)
 
 /* ---- A round -------------------------------------------------------------------------------- */
 
-static const struct policy_name {
-	const char *name;
-	enum queue_policy policy;
-} policies[] = {
-	{"abort", QUEUE_ABORT},
-	{"block", QUEUE_BLOCK},
-	{"caller-runs", QUEUE_CALLER_RUNS},
-	{"discard", QUEUE_DISCARD},
-	{"discard-oldest", QUEUE_DISCARD_OLDEST},
-};
-
-static uint64_t given_producers, given_consumers, given_capacity;
-static enum queue_policy policy = QUEUE_BLOCK;
+static uint64_t given_producers, given_consumers, given_capacity, policy = QUEUE_BLOCK;
 
 #define SAME(a, b, what)                                                                           \
 	stress_check((a) == (b), what ": %" PRIu64 " and %" PRIu64, (uint64_t)(a), (uint64_t)(b))
@@ -411,7 +398,7 @@ play_round(uint64_t number)
 	struct tally told = {0};
 	uint32_t i;
 
-	round.options.policy = policy;
+	round.options.policy = (enum queue_policy)policy;
 	round.options.on_drop = on_drop;
 	round.options.run = run;
 	round.options.context = &round;
@@ -481,29 +468,20 @@ play_round(uint64_t number)
 int
 main(int argc, char **argv)
 {
-	const char *name = "block";
 	const struct stress_option options[] = {
-		{"policy", NULL, &name, "abort, block, caller-runs, discard or discard-oldest"},
-		{"producers", &given_producers, NULL, "threads that push, up to 16 (0: any)"},
-		{"consumers", &given_consumers, NULL, "threads that pop, up to 16 (0: any)"},
-		{"capacity", &given_capacity, NULL, "items the queue holds (0: any)"},
-		{NULL, NULL, NULL, NULL},
+		{"policy", &policy, "when it is full",
+		 .words = STRESS_WORDS("abort", "block", "caller-runs", "discard",
+				       "discard-oldest")},
+		{"producers", &given_producers, "threads that push, 0 for any",
+		 .most = THREADS_MAX},
+		{"consumers", &given_consumers, "threads that pop, 0 for any", .most = THREADS_MAX},
+		{"capacity", &given_capacity, "items the queue holds, 0 for any",
+		 .most = STRESS_CAPACITY_MAX},
+		{.name = NULL},
 	};
-	bool known = false;
 	uint64_t number = 0;
-	size_t i;
 
 	stress_begin(argc, argv, options);
-	for (i = 0; i < sizeof policies / sizeof *policies; i++) {
-		if (strcmp(name, policies[i].name) == 0) {
-			policy = policies[i].policy;
-			known = true;
-		}
-	}
-	if (!known || given_producers > THREADS_MAX || given_consumers > THREADS_MAX) {
-		fprintf(stderr, "no such policy, or too many threads\n");
-		return 2;
-	}
 	signal(SIGALRM, show_state);
 	while (stress_time_is_left())
 		play_round(number++);

@@ -39,7 +39,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,12 +46,12 @@
 
 #define MOST_THREADS 16
 #define MOST_BATCH 48
-#define SINGLE_BOTH (QUEUE_SINGLE_PRODUCER | QUEUE_SINGLE_CONSUMER)
+/* Others are their flags. */
+#define ANY_ROLE ((QUEUE_SINGLE_PRODUCER | QUEUE_SINGLE_CONSUMER) + 1)
 
 static uint64_t option_producers, option_consumers, option_capacity,
 	option_items = 20000, option_batch = 200, option_wrap, option_lag, option_sprint,
-	option_handover;
-static const char *option_role = "any";
+	option_handover, option_role = ANY_ROLE;
 
 struct message {
 	uint32_t producer;
@@ -490,29 +489,6 @@ choose_threads(struct stress_random *random, uint64_t option, bool single)
 	return (unsigned)(option ? option : one_of(random, counts, option_sprint ? 3 : 8));
 }
 
-/* By flags; the last is any of them. */
-static const char *const roles[] = {"mpmc", "spmc", "mpsc", "spsc", "any"};
-
-static unsigned
-role_number(const char *name)
-{
-	unsigned i;
-
-	for (i = 0; i <= SINGLE_BOTH + 1; i++)
-		if (strcmp(name, roles[i]) == 0)
-			break;
-	return i;
-}
-
-static unsigned
-choose_flags(struct stress_random *random)
-{
-	unsigned flags = role_number(option_role);
-
-	return flags <= SINGLE_BOTH ? flags
-				    : (unsigned)stress_random_below(random, SINGLE_BOTH + 1);
-}
-
 static uint64_t
 choose_first(struct stress_random *random)
 {
@@ -669,7 +645,7 @@ run_round(struct stress_random *random)
 	size_t size;
 
 	memset(&trial, 0, sizeof trial);
-	trial.flags = choose_flags(random);
+	trial.flags = (unsigned)stress_choose(random, option_role, ANY_ROLE);
 	trial.producers =
 		choose_threads(random, option_producers, trial.flags & QUEUE_SINGLE_PRODUCER);
 	trial.consumers =
@@ -733,27 +709,26 @@ int
 main(int argc, char **argv)
 {
 	const struct stress_option options[] = {
-		{"role", NULL, &option_role, "mpmc, spmc, mpsc, spsc or any (any)"},
-		{"producers", &option_producers, NULL, "1 to 16; 0: any (0)"},
-		{"consumers", &option_consumers, NULL, "1 to 16; 0: any (0)"},
-		{"capacity", &option_capacity, NULL, "of the ring; 0: 1, 2, 7 or 1024 (0)"},
-		{"batch", &option_batch, NULL, "percent of bulk calls; over 100: any (200)"},
-		{"items", &option_items, NULL, "at most, in a round (20000)"},
-		{"wrap", &option_wrap, NULL, "start shortly before 2^wrap; 0: any (0)"},
-		{"sprint", &option_sprint, NULL, "1: many tiny rounds (0)"},
-		{"handover", &option_handover, NULL, "1: threads relieve each other (0)"},
-		{"lag", &option_lag, NULL, "1: stop and disturb threads (0)"},
-		{NULL, NULL, NULL, NULL},
+		{"role", &option_role, "who pushes and who pops",
+		 .words = STRESS_WORDS("mpmc", "spmc", "mpsc", "spsc", "any")},
+		{"producers", &option_producers, "threads that push, 0 for any",
+		 .most = MOST_THREADS},
+		{"consumers", &option_consumers, "threads that pop, 0 for any",
+		 .most = MOST_THREADS},
+		{"capacity", &option_capacity, "of the ring, 0 for 1, 2, 7 or 1024",
+		 .most = STRESS_CAPACITY_MAX},
+		{"batch", &option_batch, "percent of bulk calls, above 100 for any", .most = 200},
+		{"items", &option_items, "at most, in a round", .most = 1000000},
+		{"wrap", &option_wrap, "start shortly before 2^wrap, 0 for any", .most = 64},
+		{"sprint", &option_sprint, "1 for many tiny rounds", .most = 1},
+		{"handover", &option_handover, "1 if threads relieve each other", .most = 1},
+		{"lag", &option_lag, "1 to stop and disturb threads", .most = 1},
+		{.name = NULL},
 	};
 	struct sigaction action = {.sa_handler = stop_a_while, .sa_flags = SA_RESTART};
 	struct stress_random random;
 
 	stress_begin(argc, argv, options);
-	if (option_producers > MOST_THREADS || option_consumers > MOST_THREADS ||
-	    option_wrap > 64 || role_number(option_role) > SINGLE_BOTH + 1) {
-		fprintf(stderr, "no such role, too many threads, or too far\n");
-		return 2;
-	}
 	sigaction(SIGUSR1, &action, NULL);
 	random = stress_random_init(0);
 	while (stress_time_is_left())

@@ -45,8 +45,7 @@
 #define BOUND (5 * QUEUE_SECOND)
 
 static uint64_t option_capacity, option_producers, option_consumers, option_batch = 40,
-								     option_swaps;
-static const char *option_role = "mpmc";
+								     option_swaps, option_role;
 
 /* What pushes and pops: a thread, or the handler that interrupts it. */
 struct actor {
@@ -356,18 +355,11 @@ choose_threads(struct stress_random *random, uint64_t option, bool single)
 	return (unsigned)(option ? option : 2 + stress_random_below(random, 3));
 }
 
-static unsigned
-flags_of(const char *role)
-{
-	return (strncmp(role, "sp", 2) == 0 ? QUEUE_SINGLE_PRODUCER : 0) |
-	       (strcmp(role + 2, "sc") == 0 ? QUEUE_SINGLE_CONSUMER : 0);
-}
-
 static void
 run_round(struct stress_random *random)
 {
 	static const uint64_t capacities[] = {1, 2, 7, 64};
-	unsigned flags = flags_of(option_role);
+	unsigned flags = (unsigned)option_role;
 	uint64_t began = queue_now(), now, length = stress_random_below(random, ROUND);
 	struct watch watch = {0};
 	struct queue_ring_stats stats;
@@ -441,23 +433,24 @@ int
 main(int argc, char **argv)
 {
 	const struct stress_option options[] = {
-		{"role", NULL, &option_role, "mpmc, spmc or mpsc (mpmc)"},
-		{"producers", &option_producers, NULL, "1 to 4; 0: 2 to 4 (0)"},
-		{"consumers", &option_consumers, NULL, "1 to 4; 0: 2 to 4 (0)"},
-		{"capacity", &option_capacity, NULL, "of the ring; 0: 1, 2, 7 or 64 (0)"},
-		{"batch", &option_batch, NULL, "percent of bulk calls (40)"},
-		{"swaps", &option_swaps, NULL, "1: as without restartable sequences (0)"},
-		{NULL, NULL, NULL, NULL},
+		/* By flags. */
+		{"role", &option_role, "who pushes and who pops",
+		 .words = STRESS_WORDS("mpmc", "spmc", "mpsc")},
+		{"producers", &option_producers, "threads that push, 0 for 2 to 4",
+		 .most = MOST_THREADS / 2},
+		{"consumers", &option_consumers, "threads that pop, 0 for 2 to 4",
+		 .most = MOST_THREADS / 2},
+		{"capacity", &option_capacity, "of the ring, 0 for 1, 2, 7 or 64",
+		 .most = STRESS_CAPACITY_MAX},
+		{"batch", &option_batch, "percent of bulk calls", .most = 100},
+		{"swaps", &option_swaps, "1 as without restartable sequences", .most = 1},
+		{.name = NULL},
 	};
 	struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESTART};
 	struct stress_random random;
 	uint64_t began = queue_now();
 
 	stress_begin(argc, argv, options);
-	if (option_producers > MOST_THREADS / 2 || option_consumers > MOST_THREADS / 2) {
-		fprintf(stderr, "too many threads\n");
-		return 2;
-	}
 	/* Threads are born with it blocked, and allow it once they have their timer. */
 	allow_interruptions(SIG_BLOCK);
 	sigaction(SIGUSR1, &action, NULL);

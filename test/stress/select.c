@@ -61,8 +61,19 @@ struct party {
 	uint32_t passed_over[QUEUES_MAX];
 };
 
-static uint64_t given_capacity, given_selectors;
-static const char *given_sleep = "any", *given_fair = "any";
+enum {
+	FUTEX,
+	POLL,
+	ANY_SLEEP
+};
+
+enum {
+	NO,
+	YES,
+	ANY
+};
+
+static uint64_t given_capacity, given_selectors, given_sleep = ANY_SLEEP, given_fair = ANY;
 static struct round *shown;
 
 static void
@@ -223,14 +234,10 @@ play_round(uint64_t number)
 	struct stress_random random = stress_random_init(number);
 	struct queue_options options = {.policy = QUEUE_BLOCK};
 	struct round round = {.item = items};
-	bool polls = stress_one_in(&random, 2);
+	bool polls = stress_choose(&random, given_sleep, ANY_SLEEP) == POLL;
 	uint32_t i;
 
-	round.is_fair = stress_one_in(&random, 2);
-	if (strcmp(given_sleep, "any") != 0)
-		polls = strcmp(given_sleep, "poll") == 0;
-	if (strcmp(given_fair, "any") != 0)
-		round.is_fair = strcmp(given_fair, "yes") == 0;
+	round.is_fair = stress_choose(&random, given_fair, ANY) == YES;
 	queue_impl_store32_rlx(&queue_impl_select_polls, polls);
 	options.capacity = given_capacity ? given_capacity : capacities[number % 3];
 	round.queues_n = 1 + (uint32_t)stress_random_below(&random, QUEUES_MAX);
@@ -322,27 +329,27 @@ handover_round(uint64_t number)
 int
 main(int argc, char **argv)
 {
-	const char *handover = "no";
+	uint64_t handover = NO;
 	const struct stress_option options[] = {
-		{"sleep", NULL, &given_sleep, "futex, poll or any"},
-		{"fair", NULL, &given_fair, "yes, no or any"},
-		{"selectors", &given_selectors, NULL, "threads that select, up to 16 (0: any)"},
-		{"capacity", &given_capacity, NULL, "items each queue holds (0: any)"},
-		{"handover", NULL, &handover, "yes: one item at a time"},
-		{NULL, NULL, NULL, NULL},
+		{"sleep", &given_sleep, "how they sleep",
+		 .words = STRESS_WORDS("futex", "poll", "any")},
+		{"fair", &given_fair, "queue_select_fair",
+		 .words = STRESS_WORDS("no", "yes", "any")},
+		{"selectors", &given_selectors, "threads that select, 0 for any",
+		 .most = THREADS_MAX},
+		{"capacity", &given_capacity, "items each queue holds, 0 for any",
+		 .most = STRESS_CAPACITY_MAX},
+		{"handover", &handover, "one item at a time", .words = STRESS_WORDS("no", "yes")},
+		{.name = NULL},
 	};
 	uint64_t number = 0;
 
 	stress_begin(argc, argv, options);
-	if (given_selectors > THREADS_MAX) {
-		fprintf(stderr, "too many threads\n");
-		return 2;
-	}
 	signal(SIGALRM, show_state);
-	if (strcmp(given_sleep, "any") != 0)
-		queue_impl_select_polls = strcmp(given_sleep, "poll") == 0;
+	if (given_sleep != ANY_SLEEP)
+		queue_impl_select_polls = given_sleep == POLL;
 	while (stress_time_is_left()) {
-		if (strcmp(handover, "yes") == 0)
+		if (handover == YES)
 			handover_round(number++);
 		else
 			play_round(number++);

@@ -485,27 +485,20 @@ remove_directory(void)
 int
 main(int argc, char **argv)
 {
-	const char *sync_name = "none", *parent = getenv("TMPDIR");
-	uint64_t items = 0, number = 0;
+	const char *parent = getenv("TMPDIR");
+	uint64_t sync = QUEUE_LOG_NONE, items = 0, number = 0;
 	const struct stress_option options[] = {
-		{"sync", NULL, &sync_name, "batch, each, interval or none (none)"},
-		{"behind", &items, NULL, "items that are in the log at once, at first"},
-		{NULL, NULL, NULL, NULL},
+		{"sync", &sync, "when it is stored",
+		 .words = STRESS_WORDS("batch", "each", "interval", "none")},
+		{"behind", &items, "items that are in the log at once, at first",
+		 .most = 1000000000},
+		{.name = NULL},
 	};
-	static const char *const names[] = {"batch", "each", "interval", "none"};
 	struct queue_log_options log_options = {.segment_size = 1 << 20};
-	int mode = 0, rc;
+	int rc;
 
 	stress_begin(argc, argv, options);
-	while (mode < 4 && strcmp(sync_name, names[mode]) != 0)
-		mode++;
-	if (mode == 4) {
-		fprintf(stderr,
-			"spill: --sync is \"%s\"; it can be batch, each, interval or none\n",
-			sync_name);
-		return 2;
-	}
-	log_options.sync = (enum queue_log_sync)mode;
+	log_options.sync = (enum queue_log_sync)sync;
 	log_options.interval = log_options.sync == QUEUE_LOG_INTERVAL ? QUEUE_MILLISECOND : 0;
 	if (items > 1000000)
 		log_options.segment_size = UINT64_C(64) << 20;

@@ -520,14 +520,13 @@ int
 main(int argc, char **argv)
 {
 	const struct stress_option options[] = {
-		{"workers", &workers_max, NULL, "the most workers of a stage, up to 64"},
-		{"capacity", &capacity_max, NULL, "the most items of a queue, up to 64"},
-		{NULL, NULL, NULL, NULL},
+		{"workers", &workers_max, "the most workers of a stage", .least = 1, .most = 64},
+		{"capacity", &capacity_max, "the most items of a queue", .least = 1, .most = 64},
+		{.name = NULL},
 	};
 	uint64_t stream = 0;
 
 	stress_begin(argc, argv, options);
-	stress_check(workers_max - 1 < 64 && capacity_max - 1 < 64, "from 1 to 64");
 	dice = stress_random_init(stream++);
 	while (stress_time_is_left()) {
 		if (roll(4) == 0)

@@ -42,7 +42,8 @@
 #define STOPPED_MAX 16
 #define HELPERS_MAX 3
 #define LETTERS 512 /* per publisher and round */
-#define KEPT 8	    /* letters that one thread holds on to */
+#define CAPACITY_MAX (PUBLISHERS_MAX * LETTERS)
+#define KEPT 8 /* letters that one thread holds on to */
 #define BATCH 5
 #define POISON 0xdd
 
@@ -114,7 +115,12 @@ struct publisher {
 
 static uint64_t publishers_number = 8, slots_number = 6, stopped_number, capacity, threads, stay,
 		refuse;
-static const char *policy_name = "any";
+
+/* What a full subscription does, by number of --policy. */
+static const enum queue_policy policies[] = {QUEUE_ABORT, QUEUE_BLOCK, QUEUE_DISCARD,
+					     QUEUE_DISCARD_OLDEST};
+#define POLICIES (sizeof policies / sizeof *policies)
+static uint64_t given_policy = POLICIES;
 
 static struct record records[PUBLISHERS_MAX][LETTERS];
 static struct letter letters[PUBLISHERS_MAX][LETTERS];
@@ -583,26 +589,6 @@ help(void *argument)
 
 /* ---- The life of a subscription -------------------------------------------------------------- */
 
-static enum queue_policy
-choose_policy(struct stress_random *random)
-{
-	static const struct {
-		const char *name;
-		enum queue_policy policy;
-	} policies[] = {
-		{"abort", QUEUE_ABORT},
-		{"block", QUEUE_BLOCK},
-		{"discard", QUEUE_DISCARD},
-		{"discard-oldest", QUEUE_DISCARD_OLDEST},
-	};
-	unsigned i;
-
-	for (i = 0; i < 4; i++)
-		if (strcmp(policies[i].name, policy_name) == 0)
-			return policies[i].policy;
-	return policies[stress_random_below(random, 4)].policy;
-}
-
 static struct life *
 life_make(struct stress_random *random, uint32_t slot)
 {
@@ -612,7 +598,7 @@ life_make(struct stress_random *random, uint32_t slot)
 
 	stress_check(life, "calloc");
 	options = &life->options;
-	options->policy = choose_policy(random);
+	options->policy = policies[stress_choose(random, given_policy, POLICIES)];
 	options->capacity = capacity ? capacity : capacities[stress_random_below(random, 3)];
 	options->on_drop = on_drop;
 	options->context = life;
@@ -766,12 +752,12 @@ occupy_slot(void *argument)
 static void
 make_stopped(struct stress_random *random, uint32_t i)
 {
-	static const enum queue_policy policies[] = {QUEUE_ABORT, QUEUE_DISCARD,
-						     QUEUE_DISCARD_OLDEST};
+	static const enum queue_policy without_block[] = {QUEUE_ABORT, QUEUE_DISCARD,
+							  QUEUE_DISCARD_OLDEST};
 	struct life *life = life_make(random, (uint32_t)slots_number + i);
 
 	life->stays = true;
-	life->options.policy = policies[i % 3];
+	life->options.policy = without_block[i % 3];
 	stress_check(life_begin(life), "the topic is closed");
 }
 
@@ -1006,23 +992,23 @@ int
 main(int argc, char **argv)
 {
 	const struct stress_option options[] = {
-		{"publishers", &publishers_number, NULL, "threads that publish, up to 16 (8)"},
-		{"slots", &slots_number, NULL, "subscriptions at a time, up to 16 (6)"},
-		{"stopped", &stopped_number, NULL, "more of them, that nobody pops (0)"},
-		{"capacity", &capacity, NULL, "messages a subscription holds (1, 2 or 64)"},
-		{"policy", NULL, &policy_name, "abort, block, discard, discard-oldest, any"},
-		{"threads", &threads, NULL, "threads that each publisher is, one by one (1 or 16)"},
-		{"stay", &stay, NULL, "1: subscriptions stay for the whole round"},
-		{"refuse", &refuse, NULL, "1: there is no membarrier(2)"},
-		{NULL, NULL, NULL, NULL},
+		{"publishers", &publishers_number, "threads that publish", .least = 1,
+		 .most = PUBLISHERS_MAX},
+		{"slots", &slots_number, "subscriptions at a time", .least = 1, .most = SLOTS_MAX},
+		{"stopped", &stopped_number, "more of them, that nobody pops", .most = STOPPED_MAX},
+		{"capacity", &capacity, "messages a subscription holds, 0 for 1, 2 or 64",
+		 .most = CAPACITY_MAX},
+		{"policy", &given_policy, "when it is full",
+		 .words = STRESS_WORDS("abort", "block", "discard", "discard-oldest", "any")},
+		{"threads", &threads, "that each publisher is, one by one, 0 for 1 or 16",
+		 .most = LETTERS},
+		{"stay", &stay, "1 if subscriptions stay for the whole round", .most = 1},
+		{"refuse", &refuse, "1 if there is no membarrier(2)", .most = 1},
+		{.name = NULL},
 	};
 	uint64_t number = 0;
 
 	stress_begin(argc, argv, options);
-	stress_check(publishers_number - 1 < PUBLISHERS_MAX, "from 1 to %d", PUBLISHERS_MAX);
-	stress_check(slots_number - 1 < SLOTS_MAX, "from 1 to %d", SLOTS_MAX);
-	stress_check(stopped_number <= STOPPED_MAX, "up to %d", STOPPED_MAX);
-	stress_check(threads <= LETTERS, "up to %d", LETTERS);
 	/* Before anything is made: so publishers will do with fences. */
 	if (refuse && !fault_refuse_membarrier())
 		printf("nothing to refuse here\n");

@@ -713,48 +713,60 @@ close_round(uint64_t number)
 		stress_join(&waiters[i].thread);
 }
 
+/* In the order of their names, in main. */
+enum {
+	HERD,
+	TOKENS,
+	DEADLINES,
+	SIGNALS,
+	HANDOVER,
+	HANDLER,
+	STUCK,
+	CLOSE
+};
+
 int
 main(int argc, char **argv)
 {
-	const char *test = "tokens";
-	uint64_t roles = 0, number;
+	uint64_t test = TOKENS, roles = 0, number;
 	const struct stress_option options[] = {
-		{"test", NULL, &test, "which of the tests named above"},
-		{"roles", &roles, NULL, "handover: 1 single producer, 2 single consumer, 3 both"},
-		{NULL, NULL, NULL, NULL},
+		{"test", &test, "which of them",
+		 .words = STRESS_WORDS("herd", "tokens", "deadlines", "signals", "handover",
+				       "handler", "stuck", "close")},
+		{"roles", &roles, "handover: 1 single producer, 2 single consumer, 3 both",
+		 .most = 3},
+		{.name = NULL},
 	};
 
 	stress_begin(argc, argv, options);
 	signal(SIGALRM, show_state);
-	if (strcmp(test, "herd") == 0) {
+	if (test == HERD) {
 		herd();
 		return stress_end();
 	}
-	if (strcmp(test, "signals") == 0)
+	if (test == SIGNALS)
 		catch_signal(ignore);
-	if (strcmp(test, "handler") == 0)
+	if (test == HANDLER)
 		catch_signal(use_queue_in_handler);
-	if (strcmp(test, "stuck") == 0) {
+	if (test == STUCK) {
 		stress_check(pipe(hold) == 0, "pipe");
 		catch_signal(get_stuck);
 	}
 	for (number = 0; stress_time_is_left(); number++) {
-		if (strcmp(test, "tokens") == 0)
+		if (test == TOKENS)
 			circle_round(number, false, false);
-		else if (strcmp(test, "deadlines") == 0)
+		else if (test == DEADLINES)
 			circle_round(number, true, false);
-		else if (strcmp(test, "signals") == 0)
+		else if (test == SIGNALS)
 			circle_round(number, number % 2 == 0, true);
-		else if (strcmp(test, "handover") == 0)
+		else if (test == HANDOVER)
 			handover_round(number, (unsigned)roles);
-		else if (strcmp(test, "handler") == 0)
+		else if (test == HANDLER)
 			handler_round(number);
-		else if (strcmp(test, "stuck") == 0)
+		else if (test == STUCK)
 			stuck_round();
-		else if (strcmp(test, "close") == 0)
-			close_round(number);
 		else
-			stress_check(false, "there is no test called %s", test);
+			close_round(number);
 	}
 	return stress_end();
 }

@@ -19,43 +19,140 @@
 uint64_t stress_seed;
 
 static uint64_t deadline, rounds;
+static double seconds = 1;
+
+static const struct stress_option common[] = {
+	{"seed", &stress_seed, "where the random numbers start (the clock)", .most = UINT64_MAX},
+	{"seconds", .help = "how long to go on (1)"},
+	{.name = NULL},
+};
+
+/* What an option may be. */
+static void
+print_allowed(FILE *file, const struct stress_option *option)
+{
+	const char *const *word;
+
+	if (option->words) {
+		fprintf(file, "one of");
+		for (word = option->words; *word; word++)
+			fprintf(file, " %s", *word);
+	} else if (option->value) {
+		fprintf(file, "a number from %" PRIu64 " to %" PRIu64, option->least, option->most);
+	} else {
+		fprintf(file, "a number of seconds, such as 1 or 0.2");
+	}
+}
 
 static void
-usage(FILE *file, const char *program, const struct stress_option *options)
+print_options(const struct stress_option *option)
 {
-	fprintf(file, "usage: %s [options]\n", program);
-	fprintf(file, "  --%-12s %s\n", "seed", "where the random numbers start");
-	fprintf(file, "  --%-12s %s\n", "seconds", "how long to go on, fractions allowed (1)");
-	for (; options->name; options++)
-		fprintf(file, "  --%-12s %s\n", options->name, options->help);
+	for (; option->name; option++) {
+		printf("  --%-12s %s: ", option->name, option->help);
+		print_allowed(stdout, option);
+		if (option->words)
+			printf(" (%s)", option->words[*option->value]);
+		else if (option->value && option->value != &stress_seed)
+			printf(" (%" PRIu64 ")", *option->value);
+		printf("\n");
+	}
 }
 
-static uint64_t
-number(const char *text)
+_Noreturn void
+stress_refuse(const char *format, ...)
+{
+	va_list arguments;
+
+	fprintf(stderr, "%s: ", program_invocation_short_name);
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fprintf(stderr, "\n");
+	exit(2);
+}
+
+/* NULL: there is none. */
+static const struct stress_option *
+find_option(const struct stress_option *option, const char *argument)
+{
+	if (strncmp(argument, "--", 2) != 0)
+		return NULL;
+	while (option->name && strcmp(argument + 2, option->name) != 0)
+		option++;
+	return option->name ? option : NULL;
+}
+
+static bool
+set_word(const struct stress_option *option, const char *text)
+{
+	uint64_t i;
+
+	for (i = 0; option->words[i]; i++) {
+		if (strcmp(text, option->words[i]) == 0) {
+			*option->value = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool
+set_number(const struct stress_option *option, const char *text)
 {
 	char *end;
-	uint64_t value;
 
 	errno = 0;
-	value = strtoull(text, &end, 0);
-	if (errno || *end || end == text || *text == '-') {
-		fprintf(stderr, "%s is not a number\n", text);
-		exit(2);
-	}
-	return value;
+	*option->value = strtoull(text, &end, 0);
+	/* Without strtoull's blanks and signs. */
+	return !errno && !*end && *text >= '0' && *text <= '9' && *option->value >= option->least &&
+	       *option->value <= option->most;
 }
 
-static double
-fraction(const char *text)
+static bool
+set_seconds(const char *text)
 {
 	char *end;
-	double value = strtod(text, &end);
 
-	if (*end || end == text || !(value >= 0 && value < 1e9)) {
-		fprintf(stderr, "%s is not a number of seconds\n", text);
-		exit(2);
+	seconds = strtod(text, &end);
+	return !*end && end != text && seconds >= 0 && seconds < 1e9;
+}
+
+/* False: it cannot be that. */
+static bool
+set(const struct stress_option *option, const char *text)
+{
+	if (option->words)
+		return set_word(option, text);
+	return option->value ? set_number(option, text) : set_seconds(text);
+}
+
+static void
+set_options(char **argument, const struct stress_option *options)
+{
+	for (; *argument; argument += 2) {
+		const struct stress_option *option = find_option(options, *argument);
+
+		if (strcmp(*argument, "--help") == 0) {
+			printf("usage: %s [options]\n", program_invocation_short_name);
+			print_options(common);
+			print_options(options);
+			exit(0);
+		}
+		if (!option)
+			option = find_option(common, *argument);
+		if (!option)
+			stress_refuse("there is no option \"%s\"; --help says which there are",
+				      *argument);
+		if (!argument[1])
+			stress_refuse("a value must follow %s", *argument);
+		if (!set(option, argument[1])) {
+			fprintf(stderr, "%s: %s is \"%s\"; it must be ",
+				program_invocation_short_name, *argument, argument[1]);
+			print_allowed(stderr, option);
+			fprintf(stderr, "\n");
+			exit(2);
+		}
 	}
-	return value;
 }
 
 static void
@@ -71,34 +168,9 @@ hung(int signal)
 void
 stress_begin(int argc, char **argv, const struct stress_option *options)
 {
-	double seconds = 1;
-	int i;
-
 	stress_seed = queue_now();
-	for (i = 1; i < argc; i += 2) {
-		const struct stress_option *option = options;
-		const char *name = strncmp(argv[i], "--", 2) == 0 ? argv[i] + 2 : "";
-		const char *value = argv[i + 1];
-
-		if (strcmp(name, "help") == 0) {
-			usage(stdout, argv[0], options);
-			exit(0);
-		}
-		while (option->name && strcmp(name, option->name) != 0)
-			option++;
-		if (!value || (!option->name && strcmp(name, "seed") && strcmp(name, "seconds"))) {
-			usage(stderr, argv[0], options);
-			exit(2);
-		}
-		if (option->name && option->number)
-			*option->number = number(value);
-		else if (option->name)
-			*option->text = value;
-		else if (strcmp(name, "seed") == 0)
-			stress_seed = number(value);
-		else
-			seconds = fraction(value);
-	}
+	if (argc > 0)
+		set_options(argv + 1, options);
 	printf("seed %" PRIu64 "\n", stress_seed);
 	fflush(stdout);
 	signal(SIGALRM, hung);
@@ -156,6 +228,12 @@ bool
 stress_one_in(struct stress_random *random, uint64_t n)
 {
 	return stress_random_below(random, n) == 0;
+}
+
+uint64_t
+stress_choose(struct stress_random *random, uint64_t given, uint64_t any)
+{
+	return given == any ? stress_random_below(random, any) : given;
 }
 
 static void *

@@ -9,10 +9,11 @@
  *	int
  *	main(int argc, char **argv)
  *	{
- *		uint64_t capacity = 7;
+ *		uint64_t capacity = 7, policy = 0;
  *		const struct stress_option options[] = {
- *			{"capacity", &capacity, NULL, "items the queue holds"},
- *			{NULL, NULL, NULL, NULL},
+ *			{"capacity", &capacity, "items the queue holds", .least = 1, .most = 100},
+ *			{"policy", &policy, "when it is full", .words = STRESS_WORDS("abort", "block")},
+ *			{.name = NULL},
  *		};
  *
  *		stress_begin(argc, argv, options);
@@ -32,20 +33,29 @@
 #include <stdint.h>
 
 struct stress_option {
-	const char *name;  /* without the dashes; NULL ends the table */
-	uint64_t *number;  /* receives a number, or */
-	const char **text; /* receives a word */
+	const char *name; /* without the dashes; NULL ends the table */
+	uint64_t *value;  /* receives a number, or which of the words it is, from 0 on */
 	const char *help;
+	const char *const *words; /* what it can be, and NULL; or NULL: a number in this range */
+	uint64_t least, most;
 };
+
+#define STRESS_WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* What is asked of a queue or ring at most. */
+#define STRESS_CAPACITY_MAX (1 << 20)
 
 extern uint64_t stress_seed;
 
 /*
  * Reads the options (those of the table and --seed, --seconds, --help), prints the seed, starts the
- * clock. A program that is still running four minutes after its time is taken for hung: it says so
- * and exits 1.
+ * clock. Says what is wrong with an argument, and exits 2. A program that is still running four
+ * minutes after its time is taken for hung: it says so and exits 1.
  */
 void stress_begin(int argc, char **argv, const struct stress_option *options);
+
+/* For what no table says: ends the program as a wrong argument does, with this message. */
+_Noreturn void stress_refuse(const char *format, ...) __attribute__((__format__(__printf__, 1, 2)));
 
 /* Until --seconds have passed; true at least once, however short they are. */
 bool stress_time_is_left(void);
@@ -64,6 +74,8 @@ uint64_t stress_random(struct stress_random *random);
 uint64_t stress_random_below(struct stress_random *random, uint64_t n);
 /* True once in n times. */
 bool stress_one_in(struct stress_random *random, uint64_t n);
+/* What was given; if that is `any`, one of those below it. */
+uint64_t stress_choose(struct stress_random *random, uint64_t given, uint64_t any);
 
 struct stress_thread {
 	pthread_t id;
