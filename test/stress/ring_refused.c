@@ -7,6 +7,7 @@
 #include <conveyor/ring.h>
 
 #include "fault.h"
+#include "stress.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -22,7 +23,7 @@ on_alarm(int signal)
 
 /* There are no options: --seconds and --seed, which all programs here are given, change nothing. */
 int
-main(void)
+main(int argc, char **argv)
 {
 	const struct itimerval often = {{0, 200}, {0, 200}};
 	struct sigaction action = {.sa_handler = on_alarm};
@@ -31,6 +32,7 @@ main(void)
 	uint64_t begin, took;
 	int rc;
 
+	stress_begin(argc, argv, &(struct stress_option){.name = NULL});
 	if (queue_ring_create(&ring, 4, 0, NULL))
 		return 1;
 	if (ring->rseq == 0 || !fault_refuse_membarrier()) {

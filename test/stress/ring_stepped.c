@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "stress.h"
+
 #define CAPACITY 4
 #define BULK 3
 #define STEPS_MAX 200000
@@ -102,10 +104,11 @@ step(unsigned flags)
 
 /* There are no options: --seconds and --seed, which all programs here are given, change nothing. */
 int
-main(void)
+main(int argc, char **argv)
 {
 	unsigned flags;
 
+	stress_begin(argc, argv, &(struct stress_option){.name = NULL});
 #if defined __SANITIZE_THREAD__
 	return 0; /* no restartable sequences there, and millions of steps */
 #endif
