@@ -13,6 +13,13 @@ set -u
 here=$(cd "$(dirname "$0")" && pwd)
 jobs=${JOBS:-2}
 
+# refuse MESSAGE
+refuse()
+{
+	echo "ring.sh: $1" >&2
+	exit 2
+}
+
 # NAME CHECK SETTING...: what ring.pml says about settings. CHECK: errors, cycles (and errors).
 quick='
 one-slot             errors N=4 P0=1 P1=1 P2=2 P3=2
@@ -85,7 +92,8 @@ handler              errors HANDLER=1 CAPACITY=2 P0=111 P1=11 P2=2
 single-producer      cycles SB=1 SINGLE_PRODUCER=1 CAPACITY=2 P0=513 P1=22 P2=4
 '
 
-# check DIRECTORY KIND NAME CHECK SETTING...: one configuration, in a directory of its own.
+# check DIRECTORY KIND NAME CHECK SETTING...: one configuration, in a directory of its own. Adds a line
+# to DIRECTORY/passed if it is as it should be.
 check()
 {
 	kind=$2
@@ -151,8 +159,9 @@ check()
 	printf '%-6s %-6s %-29s %8s states %4d s  %s: %s\n' "$verdict" "$kind" "$name" \
 		"${states:--}" "$seconds" "$settings" "$detail"
 	if [ "$verdict" = FAILED ]; then
-		: >"../failed-$kind-$name"
 		tail -n 5 out >&2
+	else
+		echo "$kind-$name" >>../passed
 	fi
 }
 
@@ -161,13 +170,16 @@ if [ "${1:-}" = check ]; then
 	check "$@"
 	exit 0
 fi
-case ${1:-} in
-'') ;;
-soak) ;;
-*)
-	echo "usage: ring.sh [soak]" >&2
-	exit 2
+case $#${1:-} in
+0 | 1soak) ;;
+1--help)
+	echo 'usage: ring.sh [soak]'
+	exit
 	;;
+*) refuse "the arguments are \"$*\"; there can be soak, or none" ;;
+esac
+case $jobs in
+*[!0-9]* | 0* | ????*) refuse "JOBS is \"$jobs\"; it must be a number from 1 to 999" ;;
 esac
 for program in spin gcc; do
 	command -v $program >/dev/null || {
@@ -179,15 +191,17 @@ done
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
-{
-	if [ "${1:-}" = soak ]; then
-		echo "$soak" | sed -n 's/^[a-z]/soak &/p'
-	else
-		echo "$quick" | sed -n 's/^[a-z]/quick &/p'
-		echo "$mutants" | sed -n 's/^[A-Z]/mutant &/p'
-	fi
-} | xargs -P "$jobs" -L 1 sh "$here/ring.sh" check "$scratch"
+if [ "${1:-}" = soak ]; then
+	echo "$soak" | sed -n 's/^[a-z]/soak &/p'
+else
+	echo "$quick" | sed -n 's/^[a-z]/quick &/p'
+	echo "$mutants" | sed -n 's/^[A-Z]/mutant &/p'
+fi >"$scratch/all"
+: >"$scratch/passed"
+xargs -P "$jobs" -L 1 sh "$here/ring.sh" check "$scratch" <"$scratch/all"
 
-failed=$(find "$scratch" -name 'failed-*' | wc -l)
-echo "$failed failed"
+total=$(wc -l <"$scratch/all")
+# What has come to grief without a word has failed as well.
+failed=$((total - $(wc -l <"$scratch/passed")))
+echo "$total configurations and mutants, $failed failed"
 [ "$failed" -eq 0 ]
