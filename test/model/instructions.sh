@@ -8,6 +8,17 @@
 #
 # Counts are of what is in a function, on whatever path; calls are not followed.
 set -u
+case $#${1:-} in
+0) ;;
+1--help)
+	echo 'usage: instructions.sh'
+	exit
+	;;
+*)
+	echo "instructions.sh: the arguments are \"$*\"; there can be none but --help" >&2
+	exit 2
+	;;
+esac
 here=$(cd "$(dirname "$0")" && pwd)
 top=$here/../..
 sources="$here/instructions.c $top/lib/ring.c $top/lib/topic.c $top/lib/bucket.c $top/lib/queue.c"

@@ -17,20 +17,28 @@ refuse()
 	exit 2
 }
 
+usage='usage: litmus.sh explore|plain DIRECTORY [NAME...]
+       litmus.sh native DIRECTORY SECONDS [NAME...]'
+
 how=${1:-}
 directory=${2:-}
 seconds=
 case $how in
-explore | plain) [ $# -ge 2 ] && shift 2 ;;
-native)
-	seconds=${3:-}
-	[ $# -ge 3 ] && shift 3
+--help)
+	echo "$usage"
+	exit
 	;;
-*) false ;;
-esac || {
-	echo 'usage: litmus.sh explore|plain DIRECTORY [NAME...] | native DIRECTORY SECONDS [NAME...]' >&2
-	exit 2
-}
+explore | plain)
+	[ $# -ge 2 ] || refuse "a DIRECTORY must follow $how"
+	shift 2
+	;;
+native)
+	[ $# -ge 3 ] || refuse 'a DIRECTORY and SECONDS must follow native'
+	seconds=$3
+	shift 3
+	;;
+*) refuse "the first argument is \"$how\"; it must be one of explore native plain" ;;
+esac
 case $how$seconds in
 explore | plain) ;;
 native | native. | *.*.* | native*[!0-9.]*)
