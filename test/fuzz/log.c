@@ -492,6 +492,10 @@ is_header(const unsigned char *bytes, uint64_t base)
 	       number_at(bytes + 12, 4) == (~crc & 0xffffffff) && number_at(bytes + 16, 8) == base;
 }
 
+/* The kinds of records that have a message. */
+#define MESSAGE 1
+#define COMMIT 9
+
 /* Is there a record with this message at this position, in the file as it was at first? */
 static bool
 is_written(const struct scene *scene, const struct queue_log_message *message)
@@ -499,25 +503,28 @@ is_written(const struct scene *scene, const struct queue_log_message *message)
 	for (int i = scene->n_files - 1; i >= 0; i--) {
 		const struct file *file = scene->files[i];
 		const unsigned char *header = file->bytes, *record;
-		uint64_t offset, length = message->length;
+		uint64_t offset, length = message->length, before;
 		uint32_t crc;
 
 		if (message->position < file->base || message->position - file->base >= ROOM)
 			continue;
 		offset = QUEUE_IMPL_LOG_HEADER + (message->position - file->base);
-		if (offset + 24 + length > SIZE)
+		record = file->bytes + offset;
+		/* In a COMMIT the message comes behind its id. */
+		before = offset + 24 <= SIZE && record[16] == COMMIT ? 8 : 0;
+		if (offset + 24 + before + length > SIZE)
 			continue;
 		if (!is_header(header, file->base))
 			header += QUEUE_IMPL_LOG_HEADER_AGAIN;
 		if (!is_header(header, file->base))
 			continue;
-		record = file->bytes + offset;
 		crc = crc_of(0xffffffff, header + 24, 8);
-		crc = crc_of(crc_of(crc, record, 4), record + 8, 16 + length);
-		if (number_at(record, 4) == 24 + length &&
+		crc = crc_of(crc_of(crc, record, 4), record + 8, 16 + before + length);
+		if (number_at(record, 4) == 24 + before + length &&
 		    number_at(record + 4, 4) == (~crc & 0xffffffff) &&
-		    number_at(record + 8, 8) == message->position && record[16] == 1 &&
-		    memcmp(record + 24, message->data, length) == 0)
+		    number_at(record + 8, 8) == message->position &&
+		    (record[16] == MESSAGE || record[16] == COMMIT) &&
+		    memcmp(record + 24 + before, message->data, length) == 0)
 			return true;
 	}
 	return false;
