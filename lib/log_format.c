@@ -247,14 +247,18 @@ queue_impl_log_scan_bytes(struct queue_impl_log_scan *scan, uint64_t position, s
 	return rc;
 }
 
-/* Name and exceptions are as long as it says, and no more than a reader has room for. */
+/*
+ * Name and exceptions are as long as it says, and no more than a reader has room for; and records
+ * can begin where it is.
+ */
 static bool
 is_reader(const struct queue_impl_log_record *record)
 {
 	uint16_t length;
 	uint32_t n;
 
-	if (record->size < 24)
+	if (record->size < 24 || word_at(record->data) % 8 != 0 ||
+	    word_at(record->data + 8) % 8 != 0)
 		return false;
 	memcpy(&length, record->data + 16, sizeof length);
 	n = half_at(record->data + 20);

@@ -714,7 +714,10 @@ expect_no_record(struct disk *made, const uint64_t *positions, uint64_t end,
 	disk_free(disk);
 }
 
-/* With more exceptions than a reader has room for, or a name that is longer than it, it is none. */
+/*
+ * With more exceptions than a reader has room for, a name that is longer than it, or at a place where
+ * no record can begin, it is none.
+ */
 Test(log_damage, a_reader_s_record_is_looked_at)
 {
 	static unsigned char data[24 + 8 + 2000 * 16];
@@ -722,19 +725,24 @@ Test(log_damage, a_reader_s_record_is_looked_at)
 		uint16_t length;
 		uint32_t n;
 		size_t size;
-	} wrong[] = {{1, 2000, sizeof data},
-		     {1, 0, 40},
-		     {0, 0, 24},
-		     {65, 0, 96},
-		     {9, 0, 32},
-		     {1, 1, 32},
-		     {1, 0, 23}};
+		uint64_t position, high;
+	} wrong[] = {{1, 2000, sizeof data, 0, 0},
+		     {1, 0, 40, 0, 0},
+		     {0, 0, 24, 0, 0},
+		     {65, 0, 96, 0, 0},
+		     {9, 0, 32, 0, 0},
+		     {1, 1, 32, 0, 0},
+		     {1, 0, 23, 0, 0},
+		     {1, 0, 32, 1, 8},
+		     {1, 0, 32, 0, 12}};
 
 	uint64_t positions[MESSAGES], end;
 	struct disk *disk = make_log(positions, &end);
 
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
 		memset(data, 0, sizeof data);
+		memcpy(data, &wrong[i].position, 8);
+		memcpy(data + 8, &wrong[i].high, 8);
 		memcpy(data + 16, &wrong[i].length, 2);
 		memcpy(data + 20, &wrong[i].n, 4);
 		memset(data + 24, 'a', 8);
