@@ -105,6 +105,7 @@ struct scene {
 	uint64_t positions[POSITIONS_MOST];
 	int n_positions;
 	uint64_t segment_size;
+	bool is_apart, has_readers;
 	bool is_wild;
 };
 
@@ -182,6 +183,7 @@ begin_file(struct scene *scene, struct input *input)
 
 	if (how & BASE_APART)
 		base = (uint64_t)1 << (index & 0x3f) | (uint64_t)(index & 0xc0) << 3;
+	scene->is_apart |= (how & BASE_APART) != 0;
 	/* A name has one file, and what is said of its positions is about that. */
 	for (int i = 0; i < scene->n_files; i++)
 		if (scene->files[i]->base == base)
@@ -281,6 +283,7 @@ add_reader(struct scene *scene, struct input *input)
 	uint32_t n = take(input) % 9, kept = 0;
 	uint64_t position = position_of(scene, at), until = position_of(scene, high), last;
 
+	scene->has_readers = true;
 	if (until < position)
 		until = position;
 	memcpy(data, &position, 8);
@@ -436,6 +439,8 @@ make_scene(struct scene *scene, struct input input)
 	scene->segment_size = SIZE;
 	for (i = 0; i < 200 && input.left > 0; i++)
 		things[take(&input) % (sizeof things / sizeof *things)](scene, &input);
+	/* Where files overlap, another one may have no record where a reader is said to be. */
+	scene->is_wild |= scene->is_apart && scene->has_readers;
 	for (i = 0; i < scene->n_files; i++)
 		put_file(scene->disk, scene->files[i]->name, scene->files[i]->bytes,
 			 scene->files[i]->size);
