@@ -17,7 +17,7 @@
 #:                   litmus instructions headers install man; and c11, which is not part of it
 #:   progress        test/progress/stop_anywhere, which stops threads everywhere in a call; with
 #:                   --help it says more. check-progress runs a part of it
-#:   check-model     check-litmus, and has spin check a model of the ring; a few minutes, and not
+#:   check-model     check-litmus, and has spin check a model of the ring; ten minutes, and not
 #:                   part of `check`
 #:   explore         litmus programs and the library under all orders that weak memory allows
 #:   explore-soak    the same at length, and the litmus programs on this machine
