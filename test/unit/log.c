@@ -1401,7 +1401,7 @@ fails_and_is_cut_by_the_next(const struct queue_log_options *options, uint64_t o
 	static const unsigned char zeros[QUEUE_IMPL_LOG_RECORD + 8];
 	unsigned char bytes[sizeof zeros];
 	uint64_t end;
-	struct disk *disk = make_torn(options, &end, offset);
+	struct disk *disk = make_torn(options, &end, offset), *left;
 	struct queue_log *log = NULL;
 	int failed;
 
@@ -1410,10 +1410,13 @@ fails_and_is_cut_by_the_next(const struct queue_log_options *options, uint64_t o
 	disk_fail(disk, what, -1, false, 0);
 	cr_assert(failed == 0 || failed == -EIO, "%c %d: %d", what, (int)nth, failed);
 	cr_assert_eq(queue_log_close(log), 0);
-	log = crash(&disk, open_log(disk, options));
-	disk_read(disk, FIRST, bytes, sizeof bytes, QUEUE_IMPL_LOG_HEADER + end + offset);
+	log = open_log(disk, options);
+	/* What is on the disk, before anybody cuts it off once more. */
+	left = disk_crash(disk, DISK_LOSE_ALL, 0);
+	disk_read(left, FIRST, bytes, sizeof bytes, QUEUE_IMPL_LOG_HEADER + end + offset);
 	cr_assert_eq(memcmp(bytes, zeros, sizeof bytes), 0, "%c %d", what, (int)nth);
 	cr_assert_eq(queue_log_close(log), 0);
+	disk_free(left);
 	disk_free(disk);
 	return failed != 0;
 }
